@@ -1,0 +1,47 @@
+"""Activation patching, causal tracing and path patching: a small reference library.
+
+Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
+and B), activation, paths (passes C and D), effects, sweeps, plots.
+"""
+
+from pathpatch.activation import activation_patch
+from pathpatch.effects import Effects
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import Run, run
+from pathpatch.ioi import ioi_prompts
+from pathpatch.metrics import answer_prob, logit_diff, recovered
+from pathpatch.models import load_model, tiny_model, wrap
+from pathpatch.nodes import LOGITS, Node, heads, mlps
+from pathpatch.paths import path_patch
+from pathpatch.plots import heat_map
+from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
+from pathpatch.sweeps import ioi_walk, strongest, sweep
+
+__all__ = [
+    "LOGITS",
+    "Effects",
+    "Node",
+    "Pair",
+    "PathPatchError",
+    "Prompts",
+    "Run",
+    "Tokens",
+    "activation_patch",
+    "answer_prob",
+    "heads",
+    "heat_map",
+    "ioi_prompts",
+    "ioi_walk",
+    "load_model",
+    "load_prompts",
+    "logit_diff",
+    "make_prompts",
+    "mlps",
+    "path_patch",
+    "recovered",
+    "run",
+    "strongest",
+    "sweep",
+    "tiny_model",
+    "wrap",
+]

@@ -1,0 +1,27 @@
+"""Activation patching: overwrite nodes with their values from another run."""
+
+from collections.abc import Iterable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pathpatch.forward import Run, run
+from pathpatch.models import Model
+from pathpatch.nodes import LOGITS, Node, as_nodes
+from pathpatch.prompts import Tokens
+
+
+def activation_patch(
+    model: Model, tokens: Tokens, source: Run, *, nodes: Iterable[Node | str]
+) -> Float[Tensor, "batch vocab"]:
+    """Run the tokens with the nodes set, together, to their values in `source`.
+
+    Everything after them is recomputed, so this measures the total effect of the nodes, over
+    all routes. Noising: tokens = clean, source = a run on corrupt. Denoising: the reverse.
+
+    Returns: the logits at END.
+    Raises: PathPatchError when `source` did not read a node.
+    Source: Vig et al. 2020; Wang et al. 2023, App. A. Book: chapter 3.
+    """
+    writes = {node: source[node] for node in as_nodes(nodes)}
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]

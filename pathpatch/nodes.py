@@ -1,0 +1,124 @@
+"""Nodes: the addresses of activations. The only file that knows a hook name.
+
+    9.6.z@END       output of head 6 in layer 9 (before W_O) at the position END; also 9.6@END
+    9.6.q@END       its query there; also k, v, and pattern (the attention row from that position)
+    20.kv0.v@S2     the value vector that all query heads of key/value head 0 share
+    9.mlp_out@END   also attn_out, resid_pre, resid_post
+    embed@S2        the token embedding
+    logits          without a position: all positions
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.models import Model
+
+_HOOKS = {
+    "z": "blocks.{}.attn.hook_z",
+    "q": "blocks.{}.attn.hook_q",
+    "k": "blocks.{}.attn.hook_k",
+    "v": "blocks.{}.attn.hook_v",
+    "pattern": "blocks.{}.attn.hook_pattern",
+    "attn_out": "blocks.{}.hook_attn_out",
+    "mlp_out": "blocks.{}.hook_mlp_out",
+    "resid_pre": "blocks.{}.hook_resid_pre",
+    "resid_post": "blocks.{}.hook_resid_post",
+    "embed": "hook_embed",
+    "logits": "unembed.hook_out",
+}
+_OF_HEADS = ("z", "q", "k", "v", "pattern")
+_OF_MODEL = ("embed", "logits")
+_FORM = re.compile(r"(?:(\d+)\.)?(?:(kv)?(\d+)(?:\.|(?=@|$)))?([a-z_]+)?(?:@(.+))?")
+
+
+@dataclass(frozen=True)
+class Node:
+    """The address of an activation. `str(node)` and `Node.parse` are inverse."""
+
+    kind: str
+    layer: int | None = None
+    head: int | None = None
+    shared: bool = False  # head counts key/value heads, and means all query heads that read it
+    at: str | int | None = None  # a position label or token index; None: all positions
+
+    @staticmethod
+    def parse(text: str) -> "Node":
+        """Read a node as it is printed. Raises: PathPatchError with the known kinds or forms."""
+        match = _FORM.fullmatch(text.strip())
+        if not match:
+            raise PathPatchError(f"cannot read {text!r} as a node; examples: 9.6.q@END, logits")
+        layer, shared, head, kind, at = match.groups()
+        kind = kind or ("z" if head else "")
+        if kind not in _HOOKS:
+            hint = did_you_mean(kind, _HOOKS)
+            raise PathPatchError(f"unknown kind {kind!r} in node {text!r}; {hint}")
+        needs = (kind not in _OF_MODEL, kind in _OF_HEADS, bool(shared) <= (kind in ("k", "v")))
+        if needs != (layer is not None, head is not None, True):
+            form = "9.6.z" if kind in _OF_HEADS else "logits" if kind in _OF_MODEL else "9.mlp_out"
+            form = form.replace("logits" if kind in _OF_MODEL else form.split(".")[-1], kind)
+            raise PathPatchError(f"cannot read {text!r}: a {kind} node looks like {form}@END")
+        return Node(
+            kind,
+            None if layer is None else int(layer),
+            None if head is None else int(head),
+            bool(shared),
+            int(at) if at and at.isdecimal() else at,
+        )
+
+    def __str__(self) -> str:
+        head = None if self.head is None else f"{'kv' if self.shared else ''}{self.head}"
+        parts = [self.layer, head, self.kind]
+        at = "" if self.at is None else f"@{self.at}"
+        return ".".join(str(part) for part in parts if part is not None) + at
+
+    @property
+    def hook(self) -> str:
+        """The name of the hook point where this activation passes."""
+        return _HOOKS[self.kind].format(self.layer)
+
+    def everywhere(self) -> "Node":
+        """The same activation at all positions."""
+        return replace(self, at=None)
+
+    def heads(self, model: Model) -> list[int]:
+        """The query heads whose copy this node is; empty for a node without a head."""
+        if self.head is None:
+            return []
+        group = model.cfg.query_heads_per_kv if self.shared else 1
+        return list(range(self.head * group, (self.head + 1) * group))
+
+    def check(self, model: Model) -> None:
+        """Raises: PathPatchError when the model has no such layer or head."""
+        limits = [("layer", self.layer, model.cfg.n_layers)]
+        group = model.cfg.query_heads_per_kv if self.shared else 1
+        name = "key/value head" if self.shared else "head"
+        limits.append((name, self.head, model.cfg.n_heads // group))
+        for what, number, limit in limits:
+            if number is not None and number >= limit:
+                raise PathPatchError(
+                    f"{what} {number} of node {self} is out of range: "
+                    f"{model.cfg.model_name} has {what}s 0 to {limit - 1}"
+                )
+
+
+LOGITS = Node("logits", at="END")
+
+
+def as_nodes(nodes: Iterable[Node | str]) -> list[Node]:
+    """Nodes from nodes or their names, in order, without repetition."""
+    if isinstance(nodes, str):
+        raise PathPatchError(f"expected a list of nodes, got the string {nodes!r}; use [{nodes!r}]")
+    return list(dict.fromkeys(Node.parse(n) if isinstance(n, str) else n for n in nodes))
+
+
+def heads(model: Model, at: str | int | None = None) -> list[Node]:
+    """The outputs of all heads: what the paper freezes in pass C."""
+    layers, n_heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    return [Node("z", layer, head, at=at) for layer in layers for head in n_heads]
+
+
+def mlps(model: Model, at: str | int | None = None) -> list[Node]:
+    """The outputs of all MLPs: freeze these too for edge patching."""
+    return [Node("mlp_out", layer, at=at) for layer in range(model.cfg.n_layers)]

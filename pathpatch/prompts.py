@@ -1,0 +1,200 @@
+"""Prompt pairs: text in, checked token tensors with labelled positions out.
+
+A pair is a clean prompt (the behaviour is present), a corrupt prompt of the same length,
+the token that should win (answer) and the one it competes with (foil).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from pathpatch.errors import PathPatchError, did_you_mean
+
+END = "END"
+_TYPES = {"clean": str, "corrupt": str, "answer": str, "foil": str, "positions": dict}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of prompts as token ids, with labelled positions.
+
+    Shorter prompts are padded on the right. A causal model never looks to the right, so padding
+    changes nothing, and no attention mask is needed.
+    """
+
+    ids: Int[Tensor, "batch pos"]
+    positions: dict[str, Int[Tensor, "batch"]]  # label -> index; -1: this prompt has no such label
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> "Tokens":
+        return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
+
+    def at(self, where: str | int) -> Int[Tensor, "batch"]:
+        """The token index of a label, or of a plain index, in every prompt.
+
+        Raises: PathPatchError for an unknown label, a label that some prompts lack, and an index
+        outside a prompt.
+        """
+        if isinstance(where, int):
+            lengths = self.positions[END] + 1
+            if where < 0 or bool((where >= lengths).any()):
+                raise PathPatchError(
+                    f"position {where} is outside a prompt: "
+                    f"the shortest has the tokens 0 to {int(lengths.min()) - 1}"
+                )
+            return torch.full((len(self),), where)
+        if where not in self.positions:
+            hint = did_you_mean(where, self.positions)
+            raise PathPatchError(f"these prompts have no position {where!r}; {hint}")
+        index = self.positions[where]
+        missing = (index < 0).nonzero().flatten().tolist()
+        if missing:
+            raise PathPatchError(f"position {where!r} is missing in prompts {missing}")
+        return index
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One clean and corrupt prompt as text. `group` names what it shares with others (template)."""
+
+    clean: str
+    corrupt: str
+    answer: str
+    foil: str
+    positions: dict[str, int] = field(default_factory=dict)
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of pairs, tokenised and checked. `clean` is the run that gets patched (x_orig)."""
+
+    clean: Tokens
+    corrupt: Tokens
+    answer: Int[Tensor, "batch"]
+    foil: Int[Tensor, "batch"]
+    pairs: tuple[Pair, ...]
+    direction: str = "noising"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, rows: slice) -> "Prompts":
+        parts = (part[rows] for part in (self.clean, self.corrupt, self.answer, self.foil))
+        return Prompts(*parts, self.pairs[rows], self.direction)  # type: ignore[arg-type]
+
+    def swapped(self) -> "Prompts":
+        """The other direction: the corrupt run is patched with clean values (denoising).
+
+        Answer and foil stay, so the metric keeps its meaning.
+        """
+        other = {"noising": "denoising", "denoising": "noising"}[self.direction]
+        return replace(self, clean=self.corrupt, corrupt=self.clean, direction=other)
+
+
+def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
+    """Tokenise pairs with the model's own tokenizer (which decides on BOS) and check every one.
+
+    Raises: PathPatchError that lists *all* pairs of unequal length, identical pairs, answers or
+    foils that are not one token, and positions outside their prompt.
+    """
+    if not pairs:
+        raise PathPatchError("the list of prompts is empty; give at least one pair")
+    problems: list[str] = []
+    clean = [tokenizer(pair.clean)["input_ids"] for pair in pairs]
+    corrupt = [tokenizer(pair.corrupt)["input_ids"] for pair in pairs]
+    answers, foils = [], []
+    for i, pair in enumerate(pairs):
+        answer, foil = _word_ids(tokenizer, pair.answer), _word_ids(tokenizer, pair.foil)
+        found = _pair_problems(tokenizer, pair, clean[i], corrupt[i], answer, foil)
+        problems += [f"pair {i}: {problem}" for problem in found]
+        answers.append(answer[:1])
+        foils.append(foil[:1])
+    if problems:
+        raise PathPatchError("\n".join([f"{len(problems)} problem(s) in the prompts:", *problems]))
+    labels = sorted({label for pair in pairs for label in pair.positions} - {END})
+    positions = {k: torch.tensor([p.positions.get(k, -1) for p in pairs]) for k in labels}
+    positions[END] = torch.tensor([len(ids) - 1 for ids in clean])
+    return Prompts(
+        Tokens(_pad(clean), positions),
+        Tokens(_pad(corrupt), positions),
+        torch.tensor(answers).flatten(),
+        torch.tensor(foils).flatten(),
+        tuple(pairs),
+    )
+
+
+def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
+    """Read a prompt file: a JSON list of objects `clean`, `corrupt`, `answer`, `foil` and, if you
+    like, `positions` (label to token index).
+
+    Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PathPatchError(f"cannot read prompts from {path}: {error}") from error
+    if not isinstance(rows, list):
+        raise PathPatchError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
+    return make_prompts(tokenizer, [_parse_pair(row, i, path) for i, row in enumerate(rows)])
+
+
+def _parse_pair(row: Any, i: int, path: str | Path) -> Pair:
+    if not isinstance(row, dict):
+        raise PathPatchError(f"{path}, item {i}: expected an object, got {type(row).__name__}")
+    for key, value in row.items():
+        if key not in _TYPES:
+            raise PathPatchError(f"{path}, item {i}: unknown key {key!r}; {did_you_mean(key, _TYPES)}")
+        if not isinstance(value, _TYPES[key]):
+            wanted, came = _TYPES[key].__name__, type(value).__name__
+            raise PathPatchError(f"{path}, item {i}: {key!r} must be a {wanted}, got {came}")
+    absent = [key for key in _TYPES if key not in row and key != "positions"]
+    if absent:
+        raise PathPatchError(f"{path}, item {i}: missing {', '.join(absent)}")
+    for label, index in row.get("positions", {}).items():
+        if type(index) is not int:  # a bool is an int too, and is refused
+            raise PathPatchError(f"{path}, item {i}: position {label!r} must be a whole number")
+    return Pair(**row)
+
+
+def _pair_problems(
+    tokenizer: Any, pair: Pair, clean: list[int], corrupt: list[int], *words: list[int]
+) -> list[str]:
+    problems = []
+    if len(clean) != len(corrupt):
+        problems.append(
+            f"clean has {len(clean)} tokens, corrupt {len(corrupt)}; "
+            f"they must be equal ({pair.clean!r} / {pair.corrupt!r})"
+        )
+    if not clean or clean == corrupt:
+        problems.append(f"clean and corrupt are empty or identical ({pair.clean!r})")
+    for name, text, ids in zip(("answer", "foil"), (pair.answer, pair.foil), words, strict=True):
+        if len(ids) != 1:
+            pieces = [tokenizer.decode([i]) for i in ids]
+            hint = " (did you forget the leading space?)" if not text.startswith(" ") else ""
+            problems.append(f"{name} {text!r} must be one token, is {len(ids)}: {pieces}{hint}")
+    if words[0] == words[1]:
+        problems.append(f"answer and foil are the same token ({pair.answer!r})")
+    for label, index in pair.positions.items():
+        if not 0 <= index < len(clean):
+            problems.append(f"position {label!r} = {index} is outside the {len(clean)} tokens")
+        elif label == END and index != len(clean) - 1:
+            problems.append(f"END is always the last token, {len(clean) - 1}, not {index}")
+    return problems
+
+
+def _word_ids(tokenizer: Any, word: str) -> list[int]:
+    return list(tokenizer(word, add_special_tokens=False)["input_ids"])
+
+
+def _pad(rows: list[list[int]]) -> Int[Tensor, "batch pos"]:
+    longest = max(map(len, rows))
+    return torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in rows])
