@@ -1,7 +1,8 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
 Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
-and B), activation, paths (passes C and D), effects, sweeps, plots.
+and B), metrics, activation, paths (passes C and D), suffix and deltas (the same, fast), effects,
+sweeps, walk, plots.
 """
 
 from pathpatch.activation import activation_patch
@@ -15,7 +16,8 @@ from pathpatch.nodes import LOGITS, Node, heads, mlps
 from pathpatch.paths import path_patch
 from pathpatch.plots import heat_map
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
-from pathpatch.sweeps import ioi_walk, strongest, sweep
+from pathpatch.sweeps import baseline, sweep
+from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
@@ -28,6 +30,7 @@ __all__ = [
     "Tokens",
     "activation_patch",
     "answer_prob",
+    "baseline",
     "heads",
     "heat_map",
     "ioi_prompts",

@@ -16,7 +16,8 @@ from pathpatch.models import Model, fingerprint, load_model
 from pathpatch.nodes import heads, mlps
 from pathpatch.prompts import Prompts, load_prompts
 from pathpatch.smollm2 import SMOLLM2_SHA256, smollm2_file
-from pathpatch.sweeps import FROZEN, baseline, ioi_walk, sweep
+from pathpatch.sweeps import ENGINES, FROZEN, baseline, sweep
+from pathpatch.walk import ioi_walk
 
 SENDERS = {"heads": heads, "mlps": mlps}
 
@@ -61,6 +62,7 @@ def _sweep(options: argparse.Namespace) -> None:
         senders=senders,
         receivers=[_place(name, options.at) for name in options.receivers.split(",")],
         frozen=FROZEN[options.frozen](model),
+        engine=options.engine,
     )
     _report(effects, f"{options.senders} to {options.receivers}", out, options.seed)
 
@@ -109,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     ioi = commands.add_parser("ioi", help="walk the IOI circuit backward from the logits")
-    ioi.add_argument("--prompts", type=int, default=4, help="how many (default %(default)s)")
+    ioi.add_argument("--prompts", type=int, default=60, help="how many (default %(default)s)")
     ioi.set_defaults(command=_ioi, out="out/ioi")
 
     one = commands.add_parser("sweep", help="path patch every sender to the receivers")
@@ -119,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--at", default="END", help="position of nodes that name none")
     one.add_argument("--frozen", choices=FROZEN, default="heads")
     one.add_argument("--direction", choices=["noising", "denoising"], default="noising")
-    one.add_argument("--engine", choices=["literal"], default="literal")
+    one.add_argument("--engine", choices=ENGINES, default="fast")
     one.set_defaults(command=_sweep, out="out/sweep")
 
     for command in (ioi, one):

@@ -74,7 +74,9 @@ class Effects:
         intervals = self.interval(generator)
         rows = io.StringIO(newline="")
         writer = csv.writer(rows)
-        writer.writerow(["sender", "mean_change", "low_95", "high_95", "percent_of_base", "prompts"])
+        writer.writerow(
+            ["sender", "mean_change", "low_95", "high_95", "percent_of_base", "prompts"]
+        )
         summary = zip(self.senders, self.mean(), intervals, self.percent(), strict=True)
         for sender, mean, (low, high), percent in summary:
             writer.writerow([sender, mean, low, high, percent, len(self.base)])

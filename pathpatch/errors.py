@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class PathPatchError(ValueError):
-    """Something asked for cannot be done. The message says what was asked, what came, what works."""
+    """Something cannot be done. The message says what was asked, what came, what would work."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

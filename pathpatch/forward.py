@@ -30,7 +30,7 @@ class Run(dict[Node, Tensor]):
         return super().__getitem__(Node.parse(node) if isinstance(node, str) else node)
 
     def __missing__(self, node: Node) -> Tensor:
-        if node.everywhere() not in self:
+        if node.at is None or node.everywhere() not in self:
             raise PathPatchError(f"this run did not read {node}; use run(..., reads=['{node}'])")
         rows = torch.arange(len(self.tokens))
         return super().__getitem__(node.everywhere())[rows, self.tokens.at(node.at)]

@@ -1,9 +1,14 @@
 """Metrics of the logits at END: one number for every prompt. The caller averages."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from jaxtyping import Float
 from torch import Tensor
 
 from pathpatch.prompts import Prompts
+
+Metric: TypeAlias = Callable[[Tensor, Prompts], Tensor]  # (logits at END, prompts) -> [..., batch]
 
 
 def logit_diff(

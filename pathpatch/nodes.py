@@ -1,11 +1,11 @@
 """Nodes: the addresses of activations. The only file that knows a hook name.
 
-    9.6.z@END       output of head 6 in layer 9 (before W_O) at the position END; also 9.6@END
-    9.6.q@END       its query there; also k, v, and pattern (the attention row from that position)
-    20.kv0.v@S2     the value vector that all query heads of key/value head 0 share
-    9.mlp_out@END   also attn_out, resid_pre, resid_post
-    embed@S2        the token embedding
-    logits          without a position: all positions
+9.6.z@END       output of head 6 in layer 9 (before W_O) at the position END; also 9.6@END
+9.6.q@END       its query there; also k, v, and pattern (the attention row from that position)
+20.kv0.v@S2     the value vector that all query heads of key/value head 0 share
+9.mlp_out@END   also attn_out, resid_pre, resid_post
+embed@S2        the token embedding
+logits          without a position: all positions
 """
 
 import re

@@ -56,9 +56,7 @@ def path_patch(
     return run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]
 
 
-def check_nodes(
-    model: Model, tokens: Tokens, senders: list[Node], receivers: list[Node]
-) -> None:
+def check_nodes(model: Model, tokens: Tokens, senders: list[Node], receivers: list[Node]) -> None:
     """Raises: PathPatchError for nodes that are not there, or cannot send or receive."""
     roles = (("sender", senders, SENDERS), ("receiver", receivers, RECEIVERS))
     for role, nodes, kinds in roles:

@@ -12,7 +12,7 @@ from pathpatch.nodes import Node
 
 
 def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: int = 6) -> Figure:
-    """Mean change of every head: layers down, heads across, blue where the metric falls.
+    """Mean change of every head: layers down, heads across, red where the metric falls.
 
     Heads whose 95 % interval covers zero are faded; the strongest others carry their name.
     limit: the end of the colour range in units of the metric (0: the largest change), so that

@@ -88,8 +88,9 @@ class Prompts:
         return len(self.pairs)
 
     def __getitem__(self, rows: slice) -> "Prompts":
-        parts = (part[rows] for part in (self.clean, self.corrupt, self.answer, self.foil))
-        return Prompts(*parts, self.pairs[rows], self.direction)  # type: ignore[arg-type]
+        tokens = self.clean[rows], self.corrupt[rows]
+        words = self.answer[rows], self.foil[rows]
+        return Prompts(*tokens, *words, self.pairs[rows], self.direction)
 
     def swapped(self) -> "Prompts":
         """The other direction: the corrupt run is patched with clean values (denoising).
@@ -108,28 +109,22 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
     """
     if not pairs:
         raise PathPatchError("the list of prompts is empty; give at least one pair")
-    problems: list[str] = []
-    clean = [tokenizer(pair.clean)["input_ids"] for pair in pairs]
-    corrupt = [tokenizer(pair.corrupt)["input_ids"] for pair in pairs]
-    answers, foils = [], []
-    for i, pair in enumerate(pairs):
-        answer, foil = _word_ids(tokenizer, pair.answer), _word_ids(tokenizer, pair.foil)
-        found = _pair_problems(tokenizer, pair, clean[i], corrupt[i], answer, foil)
-        problems += [f"pair {i}: {problem}" for problem in found]
-        answers.append(answer[:1])
-        foils.append(foil[:1])
+    clean = [list(tokenizer(pair.clean)["input_ids"]) for pair in pairs]
+    corrupt = [list(tokenizer(pair.corrupt)["input_ids"]) for pair in pairs]
+    words = [[_word_ids(tokenizer, word) for word in (p.answer, p.foil)] for p in pairs]
+    problems = [
+        f"pair {i}: {problem}"
+        for i, pair in enumerate(pairs)
+        for problem in _pair_problems(tokenizer, pair, clean[i], corrupt[i], *words[i])
+    ]
     if problems:
         raise PathPatchError("\n".join([f"{len(problems)} problem(s) in the prompts:", *problems]))
     labels = sorted({label for pair in pairs for label in pair.positions} - {END})
     positions = {k: torch.tensor([p.positions.get(k, -1) for p in pairs]) for k in labels}
     positions[END] = torch.tensor([len(ids) - 1 for ids in clean])
-    return Prompts(
-        Tokens(_pad(clean), positions),
-        Tokens(_pad(corrupt), positions),
-        torch.tensor(answers).flatten(),
-        torch.tensor(foils).flatten(),
-        tuple(pairs),
-    )
+    sides = Tokens(_pad(clean), positions), Tokens(_pad(corrupt), positions)
+    answer, foil = torch.tensor(words).squeeze(-1).T
+    return Prompts(*sides, answer, foil, tuple(pairs))
 
 
 def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
@@ -152,7 +147,8 @@ def _parse_pair(row: Any, i: int, path: str | Path) -> Pair:
         raise PathPatchError(f"{path}, item {i}: expected an object, got {type(row).__name__}")
     for key, value in row.items():
         if key not in _TYPES:
-            raise PathPatchError(f"{path}, item {i}: unknown key {key!r}; {did_you_mean(key, _TYPES)}")
+            hint = did_you_mean(key, _TYPES)
+            raise PathPatchError(f"{path}, item {i}: unknown key {key!r}; {hint}")
         if not isinstance(value, _TYPES[key]):
             wanted, came = _TYPES[key].__name__, type(value).__name__
             raise PathPatchError(f"{path}, item {i}: {key!r} must be a {wanted}, got {came}")
@@ -181,6 +177,8 @@ def _pair_problems(
             pieces = [tokenizer.decode([i]) for i in ids]
             hint = " (did you forget the leading space?)" if not text.startswith(" ") else ""
             problems.append(f"{name} {text!r} must be one token, is {len(ids)}: {pieces}{hint}")
+        elif ids[0] == tokenizer.unk_token_id:
+            problems.append(f"{name} {text!r} is not in the tokenizer's vocabulary")
     if words[0] == words[1]:
         problems.append(f"answer and foil are the same token ({pair.answer!r})")
     for label, index in pair.positions.items():

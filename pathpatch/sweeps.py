@@ -2,25 +2,30 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pathpatch.deltas import patch_all, supports, work
 from pathpatch.effects import About, Effects
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.forward import run
-from pathpatch.metrics import answer_prob, logit_diff
+from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models import Model, fingerprint
 from pathpatch.nodes import LOGITS, Node, as_nodes, heads, mlps
 from pathpatch.paths import check_nodes, path_patch
 from pathpatch.prompts import Prompts
+from pathpatch.suffix import Sets
 
 BLOCK = 32  # prompts in one forward pass
-FROZEN = {"heads": heads, "heads+mlps": lambda model: heads(model) + mlps(model)}
-Metric = Callable[[Tensor, Prompts], Tensor]
+FROZEN: dict[str, Callable[[Model], list[Node]]] = {
+    "heads": heads,
+    "heads+mlps": lambda model: heads(model) + mlps(model),
+}
 
 
 def sweep(
@@ -31,16 +36,19 @@ def sweep(
     receivers: Iterable[Node | str],
     frozen: Iterable[Node | str] | None = None,
     metric: Metric = logit_diff,
+    engine: str = "fast",
 ) -> Effects:
     """Path patch each sender by itself to all receivers together, on every prompt.
 
     A sender is a node, or several joined by + that are patched together ("9.6@END+9.9@END").
     frozen: as in `path_patch`; by default all heads. For denoising give `prompts.swapped()`.
-    Says the number of forward passes first and shows progress.
+    engine: "fast", or "literal" for the four passes of `path_patch`, which also does what the
+    fast one cannot (other frozen nodes, other model families); the result says which one ran.
+    Says what it costs first, and shows progress.
 
     Returns: Effects, the metric of every sender on every prompt.
     Raises: PathPatchError, before any pass, for nodes that do not exist or cannot do this.
-    Book: chapters 5 and 7.
+    Book: chapter 5.
     """
     sets = [as_nodes(str(sender).split("+")) for sender in senders]
     targets = as_nodes(receivers)
@@ -49,38 +57,62 @@ def sweep(
         raise PathPatchError("the sweep has no senders")
     for nodes in sets:
         check_nodes(model, prompts.clean, nodes, targets)
-    each = 1 if any(node.kind == "logits" for node in targets) else 2
-    blocks = _blocks(prompts)
-    base, patched = [], []
-    with tqdm(total=len(blocks) * (2 + each * len(sets)), unit="pass", delay=2) as bar:
-        for block in blocks:
+    if engine not in ENGINES:
+        raise PathPatchError(f"unknown engine {engine!r}; {did_you_mean(engine, ENGINES)}")
+    name = _frozen_name(model, kept)
+    if name not in FROZEN or not supports(model):
+        engine = "literal"
+    base: list[Tensor] = []
+    patched: list[Tensor] = []
+    bar = tqdm(total=len(prompts) * len(sets), unit="patch", delay=2, desc=engine)
+    with bar:
+        for block in blocks(prompts):
             started = time.perf_counter()
-            b = run(model, block.clean, reads=[*kept, LOGITS])  # pass B
+            logits = run(model, block.clean, reads=[LOGITS])[LOGITS]
+            seconds = time.perf_counter() - started
             if not base:
-                _say_cost(bar.total, time.perf_counter() - started)
-            a = run(model, block.corrupt, reads=[node for nodes in sets for node in nodes])
-            bar.update(2)
-            base.append(metric(b[LOGITS], block))
-            rows = []
-            for nodes in sets:
-                logits = path_patch(
-                    model, block.clean, b, a, senders=nodes, receivers=targets, frozen=kept
-                )
-                rows.append(metric(logits, block))
-                bar.update(each)
-            patched.append(torch.stack(rows))
+                _say_cost(engine, _passes(engine, model, prompts, sets, targets, kept), seconds)
+            base.append(metric(logits, block))
+            values = base[-1].repeat(len(sets), 1)
+            for rows, found in ENGINES[engine](model, block, sets, targets, kept, metric):
+                values[rows] = found
+                bar.update(len(rows) * len(block))
+            patched.append(values)
+        bar.update(bar.total - bar.n)  # senders that no receiver can see cost nothing
     about = About(
         model=model.cfg.model_name,
         model_sha256=fingerprint(model),
         receivers=[str(node) for node in targets],
         at=",".join(dict.fromkeys(str(node.at) for nodes in sets for node in nodes)),
-        frozen=_frozen_name(model, kept),
+        frozen=name,
         direction=prompts.direction,
         metric=getattr(metric, "__name__", "custom"),
-        engine="literal",
+        engine=engine,
     )
     names = ["+".join(map(str, nodes)) for nodes in sets]
-    return Effects(names, _array(torch.cat(base)), _array(torch.cat(patched, 1)), about)
+    return Effects(names, as_array(torch.cat(base)), as_array(torch.cat(patched, 1)), about)
+
+
+def literal_passes(
+    model: Model,
+    prompts: Prompts,
+    sets: Sets,
+    receivers: Sequence[Node],
+    frozen: Sequence[Node],
+    metric: Metric,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The four passes for one sender after another. Yields: the row, and its metric [1, batch]."""
+    b = run(model, prompts.clean, reads=frozen)
+    a = run(model, prompts.corrupt, reads=[node for nodes in sets for node in nodes])
+    for i, nodes in enumerate(sets):
+        logits = path_patch(
+            model, prompts.clean, b, a, senders=nodes, receivers=receivers, frozen=frozen
+        )
+        yield [i], metric(logits, prompts)[None]
+
+
+Engine: TypeAlias = Callable[..., Iterator[tuple[list[int], Tensor]]]
+ENGINES: dict[str, Engine] = {"fast": patch_all, "literal": literal_passes}
 
 
 def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
@@ -90,7 +122,7 @@ def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
     is above the foil's; logit_diff_corrupt, the same two names on the corrupt run.
     """
     found: dict[str, list[Tensor]] = {}
-    for block in _blocks(prompts):
+    for block in blocks(prompts):
         clean = run(model, block.clean, reads=[LOGITS])[LOGITS]
         corrupt = run(model, block.corrupt, reads=[LOGITS])[LOGITS]
         difference = logit_diff(clean, block)
@@ -101,53 +133,31 @@ def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
             ("logit_diff_corrupt", logit_diff(corrupt, block)),
         ):
             found.setdefault(name, []).append(values)
-    return {name: _array(torch.cat(values)) for name, values in found.items()}
+    return {name: as_array(torch.cat(values)) for name, values in found.items()}
 
 
-def ioi_walk(model: Model, prompts: Prompts) -> Iterator[tuple[str, Effects]]:
-    """The IOI circuit backward from the logits: each step's strongest heads receive in the next.
-
-    Yields a title and the Effects of every head: to the logits at END; to the queries at END of
-    the three heads that step found; to the values and to the keys at S2 of the three that the
-    second step found. Found means: patching it lowers the metric, and the 95 % interval excludes
-    zero. Source: Wang et al. 2023, section 3. Book: chapter 7.
-    """
-    at_end, at_s2 = heads(model, "END"), heads(model, "S2")
-    found = sweep(model, prompts, senders=at_end, receivers=["logits@END"])
-    yield "heads to the logits", found
-    movers = strongest(found, 3)
-    found = sweep(model, prompts, senders=at_end, receivers=_inputs(movers, "q", "END"))
-    yield f"heads to the queries of {', '.join(movers)}", found
-    readers = strongest(found, 3)
-    for kind, name in (("v", "values"), ("k", "keys")):
-        found = sweep(model, prompts, senders=at_s2, receivers=_inputs(readers, kind, "S2"))
-        yield f"heads to the {name} of {', '.join(readers)}", found
-
-
-def strongest(effects: Effects, n: int) -> list[str]:
-    """At most n heads ("9.6"): lowest mean change first, 95 % interval below zero.
-
-    Raises: PathPatchError when there is none.
-    """
-    high = effects.interval(np.random.default_rng(0))[:, 1]
-    order = [i for i in np.argsort(effects.mean(), kind="stable") if high[i] < 0][:n]
-    if not order:
-        raise PathPatchError("no head lowers the metric beyond its 95 % interval; try more prompts")
-    return [effects.senders[i].split(".z")[0] for i in order]
-
-
-def _inputs(names: list[str], kind: str, at: str) -> list[str]:
-    return [f"{name}.{kind}@{at}" for name in names]
-
-
-def _blocks(prompts: Prompts) -> list[Prompts]:
+def blocks(prompts: Prompts) -> list[Prompts]:
     return [prompts[i : i + BLOCK] for i in range(0, len(prompts), BLOCK)]
 
 
-def _say_cost(passes: int, seconds: float) -> None:
+def _passes(
+    engine: str, model: Model, prompts: Prompts, sets: Sets, targets: list[Node], kept: list[Node]
+) -> float:
+    """What a sweep costs, in forward passes of a block."""
+    each = 1 if any(node.kind == "logits" for node in targets) else 2
+    fast = engine == "fast"
+    per_block = work(model, prompts, sets, targets, kept) if fast else each * len(sets)
+    return (3 + per_block) * len(blocks(prompts))
+
+
+def _say_cost(engine: str, passes: float, seconds: float) -> None:
+    """Before a run of over two seconds, say what it will take."""
     if passes * seconds > 2:
-        minutes = passes * seconds / 60
-        print(f"{passes} forward passes, about {minutes:.1f} minutes", file=sys.stderr)
+        print(
+            f"{engine} engine: the work of about {passes:.0f} forward passes of up to {BLOCK} "
+            f"prompts, about {passes * seconds / 60:.1f} minutes",
+            file=sys.stderr,
+        )
 
 
 def _frozen_name(model: Model, frozen: list[Node]) -> str:
@@ -158,5 +168,5 @@ def _frozen_name(model: Model, frozen: list[Node]) -> str:
     return ",".join(map(str, frozen))
 
 
-def _array(values: Tensor) -> np.ndarray:
+def as_array(values: Tensor) -> np.ndarray:
     return values.double().cpu().numpy()

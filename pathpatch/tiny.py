@@ -35,6 +35,7 @@ def tiny_hf(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any
 def tiny_tokenizer() -> Any:
     """A word tokenizer that knows the words of the IOI task; " Mary" is one token, as in GPT-2."""
     from tokenizers import Regex, Tokenizer
+    from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
     from transformers import PreTrainedTokenizerFast
@@ -45,5 +46,5 @@ def tiny_tokenizer() -> Any:
     words |= {f" {word}" for word in (*NAMES, *PLACES, *THINGS)}
     vocabulary = {word: i for i, word in enumerate(["<unk>", *sorted(words - {" "})])}
     core = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = split
+    core.pre_tokenizer, core.decoder = split, Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")

@@ -217,5 +217,5 @@ def test_refuses_runs_that_do_not_fit(gpt2: Tiny):
     short = run(model, prompts[:2].corrupt, reads=heads(model))
     with pytest.raises(PathPatchError, match=r"source \(pass A\) ran on tokens of shape"):
         path_patch(model, prompts.clean, base, short, **kwargs)
-    with pytest.raises(PathPatchError, match="did not read 0.mlp_out"):
+    with pytest.raises(PathPatchError, match=r"did not read 0\.mlp_out"):
         path_patch(model, prompts.clean, base, source, **{**kwargs, "frozen": mlps(model)})

@@ -124,9 +124,7 @@ def patched_every_head_of_the_layer(model, tokens, base, source, *, senders, rec
     return _pass_d(model, tokens, stored)
 
 
-def let_receivers_influence_one_another(
-    model, tokens, base, source, *, senders, receivers, frozen
-):
+def let_receivers_influence_one_another(model, tokens, base, source, *, senders, receivers, frozen):
     own = {(n.layer, n.head) for n in as_nodes(receivers)}
     loose = [n for n in as_nodes(frozen) if (n.layer, n.head) not in own]
     stored = _pass_c(model, tokens, base, source, senders, receivers, loose)
@@ -141,9 +139,7 @@ def averaged_the_sender_over_prompts(model, tokens, base, source, *, senders, re
     return _pass_d(model, tokens, stored)
 
 
-def took_the_shared_vector_for_one_copy(
-    model, tokens, base, source, *, senders, receivers, frozen
-):
+def took_the_shared_vector_for_one_copy(model, tokens, base, source, *, senders, receivers, frozen):
     group = model.cfg.query_heads_per_kv
     wide = [
         replace(n, head=n.head // group, shared=True) if n.kind in "kv" and not n.shared else n

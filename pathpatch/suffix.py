@@ -1,0 +1,171 @@
+"""What the fast engine needs of passes A and B, and pass D on the part that can change.
+
+Pass D. Below the lowest receiver, and before the first receiver position, everything is as in
+pass B. Only the layers and positions after that (the suffix) are run, against the keys and values
+of pass B. Where the logits or the final residual stream receive at END, nothing is left to run.
+
+Book: chapter 5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pathpatch.forward import Run, run
+from pathpatch.models import Model
+from pathpatch.nodes import Node
+from pathpatch.prompts import END, Tokens
+
+Sets = Sequence[Sequence[Node]]
+Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Where the receivers are, in the layers and in every prompt, before anything has run."""
+
+    model: Model
+    tokens: Tokens
+    receivers: Sequence[Node]
+    mlps_frozen: bool
+
+    @staticmethod
+    def ask(
+        model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
+    ) -> "Question":
+        """The question for all heads frozen, or all heads and all MLPs."""
+        receivers = [replace(n, at=END) if n.kind == "logits" else n for n in receivers]
+        return Question(model, tokens, receivers, any(n.kind == "mlp_out" for n in frozen))
+
+    def top(self) -> int:
+        """The depth of the highest receiver: a sender in that layer or above reaches none."""
+        return max(map(self.depth, self.receivers))
+
+    def ends_in_c(self) -> bool:
+        """Whether the state after the last layer at END receives, so that pass D has no work."""
+        last = self.model.cfg.n_layers
+        return any(self.depth(n) == last and n.at in (END, None) for n in self.receivers)
+
+    def depth(self, node: Node) -> int:
+        """How many layers lie below the point where a receiver reads the residual stream."""
+        if node.layer is None:
+            return self.model.cfg.n_layers
+        return node.layer + (node.kind == "resid_post")
+
+    def places(self, node: Node) -> Int[Tensor, "batch place"]:
+        """The token indices of a node in every prompt: one, or all positions."""
+        if node.at is None:
+            return torch.arange(self.tokens.ids.shape[1]).expand(len(self.tokens), -1)
+        return self.tokens.at(node.at)[:, None]
+
+    def suffix(self) -> Int[Tensor, "batch pos"]:
+        """The positions that pass D runs: from the first receiver position of each prompt on."""
+        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)
+        length = int((self.tokens.at(END) - first).max()) + 1
+        return first[:, None] + torch.arange(length)
+
+    def rows(self) -> int:
+        """How many residual vectors one sender needs at once, in pass C or D."""
+        places = [self.places(node).shape[1] for node in self.receivers]
+        return len(self.tokens) * max([*places, 0 if self.ends_in_c() else self.suffix().shape[1]])
+
+
+@dataclass(frozen=True)
+class Scene(Question):
+    """A question with its passes A and B."""
+
+    a: Run
+    b: Run
+    resid: Float[Tensor, "depth batch pos d_model"]  # B's residual stream below layer `depth`
+
+
+def look(question: Question, corrupt: Tokens, senders: Sets) -> Scene:
+    """Run passes A and B and read what C and D need."""
+    model, layers = question.model, range(question.model.cfg.n_layers)
+    sent = [node.everywhere() for nodes in senders for node in nodes]
+    stream = [Node("resid_pre", i) for i in layers] + [Node("resid_post", layers[-1])]
+    mlp_outs = [Node("mlp_out", i) for i in layers]
+    a = run(model, corrupt, reads=sent)
+    b = run(model, question.tokens, reads=[*sent, *stream, *mlp_outs])
+    resid = torch.stack([b.pop(node) for node in stream])
+    return Scene(**vars(question), a=a, b=b, resid=resid)
+
+
+def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"]:
+    """Run what the receivers can change. Returns: the state after the last layer at END."""
+    n_layers, end, pos = scene.model.cfg.n_layers, scene.tokens.at(END), scene.suffix()
+    writes: dict[int, Stored] = {}
+    for node, value in stored.items():
+        writes.setdefault(scene.depth(node), {})[node] = value
+        if scene.depth(node) == n_layers and node.at in (END, None):
+            return value[:, :, 0] if node.at == END else value[:, torch.arange(len(end)), end]
+    low, count = min(writes), len(next(iter(stored.values())))
+    x = take(scene.resid[low], pos).expand(count, -1, -1, -1).clone()
+    for depth in range(low, n_layers + 1):
+        inputs = writes.get(depth, {})
+        for node in [node for node in inputs if node.head is None]:
+            _write(scene, node, inputs.pop(node), x)
+        if depth < n_layers:
+            x = x + _attention(scene, depth, x, pos, inputs)
+            x = x + scene.model.blocks[depth].mlp(scene.model.blocks[depth].ln2(x))
+    return x[:, torch.arange(len(end)), end - pos[:, 0]]
+
+
+def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored) -> Tensor:
+    """One attention layer over the suffix `pos`, with B's keys and values before it."""
+    attn, every = scene.model.blocks[depth].attn, torch.arange(scene.tokens.ids.shape[1])
+    own = {kind: project(scene, depth, kind, x) for kind in "qkv"}
+    for node, value in inputs.items():
+        for head in node.heads(scene.model):
+            _write(scene, node, value, own[node.kind][..., head, :])
+    q, k = (_rotate(scene, own[kind], pos) for kind in "qk")
+    before = {kind: project(scene, depth, kind, scene.resid[depth]) for kind in "kv"}
+    k_before = _rotate(scene, before["k"], every.expand(len(pos), -1))
+    scores = torch.cat(
+        [torch.einsum("sbqhd,bkhd->sbhqk", q, k_before), torch.einsum("sbqhd,sbkhd->sbhqk", q, k)],
+        dim=-1,
+    )
+    steps = torch.arange(pos.shape[1])
+    seen = torch.cat(
+        [
+            (every < pos[:, :1])[:, None].expand(-1, len(steps), -1),
+            (steps <= steps[:, None]).expand(len(pos), -1, -1),
+        ],
+        dim=-1,
+    )
+    scores = scores * scene.model.cfg.d_head**-0.5
+    pattern = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
+    old, new = pattern.split([len(every), len(steps)], dim=-1)
+    z = torch.einsum("sbhqk,bkhd->sbqhd", old, before["v"])
+    z = z + torch.einsum("sbhqk,sbkhd->sbqhd", new, own["v"])
+    return attn.o(z.flatten(-2))
+
+
+def _write(scene: Scene, node: Node, value: Tensor, target: Tensor) -> None:
+    """Write a receiver's value into a suffix [sender, batch, pos, ...], in place."""
+    batch, first = torch.arange(len(scene.tokens))[:, None], scene.suffix()[:, :1]
+    target[:, batch, scene.places(node) - first] = value
+
+
+def project(scene: Scene, depth: int, kind: str, x: Tensor) -> Float[Tensor, "... head d_head"]:
+    """Queries, keys or values of a layer from the residual stream below it."""
+    block = scene.model.blocks[depth]
+    return getattr(block.attn, kind)(block.ln1(x)).unflatten(-1, (scene.model.cfg.n_heads, -1))
+
+
+def _rotate(scene: Scene, x: Tensor, pos: Int[Tensor, "batch pos"]) -> Tensor:
+    """Apply rotary positions, if the model has them, to [..., batch, pos, head, d_head]."""
+    if scene.model.cfg.positional_embedding_type != "rotary":
+        return x
+    cos, sin = (table[:, :, None] for table in scene.model.rotary_emb(x, pos))
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+
+def take(values: Float[Tensor, "batch pos ..."], pos: Int[Tensor, "batch place"]) -> Tensor:
+    """Pick places of every prompt; those past the padding (never read) repeat the last."""
+    batch = torch.arange(len(pos))[:, None]
+    return values[batch, pos.clamp(max=values.shape[1] - 1)]

@@ -1,0 +1,86 @@
+"""The fast engine gives the literal form's numbers."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from conftest import Tiny
+from exam import CASES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_paths import questions
+
+from pathpatch import Node, answer_prob, heads, logit_diff, mlps
+from pathpatch.deltas import patch_all, supports
+from pathpatch.nodes import as_nodes
+from pathpatch.sweeps import literal_passes
+
+EXACT = 1e-10
+
+
+def both(tiny: Tiny, sets: Sequence, receivers: Sequence, edges: bool, swap: bool, metric):
+    """The metric [sender, batch] by the fast and by the literal engine; NaN: left out."""
+    prompts = tiny.prompts.swapped() if swap else tiny.prompts
+    frozen = heads(tiny.model) + (mlps(tiny.model) if edges else [])
+    found = []
+    for engine in (patch_all, literal_passes):
+        values = torch.full((len(sets), len(prompts)), torch.nan, dtype=torch.float64)
+        for rows, part in engine(tiny.model, prompts, sets, receivers, frozen, metric):
+            values[rows] = part
+        found.append(values)
+    return found
+
+
+@pytest.mark.parametrize("metric", [logit_diff, answer_prob])
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_question(tiny: Tiny, case: str, metric):
+    senders, receivers = map(as_nodes, CASES[case])
+    sets = [senders, *([node] for node in senders)]
+    for edges in (False, True):
+        for swap in (False, True):
+            fast, literal = both(tiny, sets, receivers, edges, swap, metric)
+            reached = ~fast.isnan().any(1)
+            assert reached[0]
+            assert (fast - literal)[reached].abs().max() < EXACT
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_random_questions(tiny: Tiny, data):
+    n_heads = tiny.model.cfg.n_heads
+    asked = questions(n_heads, n_heads // tiny.group)
+    (first, receivers), edges = data.draw(asked)
+    (second, _), _ = data.draw(asked)
+    sets = [first, second, [Node("z", 2, 0)]]
+    fast, literal = both(tiny, sets, receivers, edges, data.draw(st.booleans()), logit_diff)
+    left_out = fast.isnan().any(1)
+    base = both(tiny, [[Node("z", 2, 0)]], [Node("q", 0, 0)], False, False, logit_diff)
+    assert left_out.sum() < len(sets) or base
+    assert torch.equal(left_out, fast.isnan().all(1))
+    if (~left_out).any():
+        assert (fast - literal)[~left_out].abs().max() < EXACT
+
+
+def test_who_is_left_out_changes_nothing(tiny: Tiny):
+    sets = [as_nodes([name]) for name in ("0.0", "1.0", "1.mlp_out", "2.0", "embed")]
+    fast, literal = both(tiny, sets, as_nodes(["1.1.q", "1.2.v"]), False, False, logit_diff)
+    assert fast.isnan().any(1).tolist() == [False, True, True, True, False]
+    unchanged = both(tiny, sets, as_nodes(["0.1.q"]), False, False, logit_diff)[1][1]
+    assert (literal[1:4] - unchanged).abs().max() < EXACT
+
+
+def test_small_batches_give_the_same(tiny: Tiny, monkeypatch):
+    sets = [[node] for node in heads(tiny.model, "S2")]
+    receivers = as_nodes(["2.0.v@S2", "1.1.k@S2"])
+    whole, literal = both(tiny, sets, receivers, False, False, logit_diff)
+    monkeypatch.setattr("pathpatch.deltas.ROWS", 1)
+    parts, _ = both(tiny, sets, receivers, False, False, logit_diff)
+    reached = ~whole.isnan().any(1)
+    assert (whole - literal)[reached].abs().max() < EXACT
+    assert (whole - parts)[reached].abs().max() < EXACT
+
+
+def test_other_attention_is_not_supported(gpt2: Tiny, monkeypatch):
+    assert supports(gpt2.model)
+    monkeypatch.setattr(gpt2.model.cfg, "architecture", "OtherForCausalLM")
+    assert not supports(gpt2.model)
