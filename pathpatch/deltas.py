@@ -29,7 +29,6 @@ def supports(model: Model) -> bool:
     return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
 
 
-@torch.no_grad()
 def patch_all(
     model: Model,
     prompts: Prompts,

@@ -62,23 +62,17 @@ def sweep(
     name = _frozen_name(model, kept)
     if name not in FROZEN or not supports(model):
         engine = "literal"
-    base: list[Tensor] = []
-    patched: list[Tensor] = []
-    bar = tqdm(total=len(prompts) * len(sets), unit="patch", delay=2, desc=engine)
-    with bar:
+    _say_cost(engine, model, prompts, sets, targets, kept)
+    base, patched = [], []
+    with tqdm(total=len(prompts) * len(sets), unit="patch", delay=2, desc=engine) as bar:
         for block in blocks(prompts):
-            started = time.perf_counter()
-            logits = run(model, block.clean, reads=[LOGITS])[LOGITS]
-            seconds = time.perf_counter() - started
-            if not base:
-                _say_cost(engine, _passes(engine, model, prompts, sets, targets, kept), seconds)
-            base.append(metric(logits, block))
-            values = base[-1].repeat(len(sets), 1)
+            base.append(metric(run(model, block.clean, reads=[LOGITS])[LOGITS], block))
+            values = base[-1].repeat(len(sets), 1)  # for the senders that no receiver can see
             for rows, found in ENGINES[engine](model, block, sets, targets, kept, metric):
                 values[rows] = found
                 bar.update(len(rows) * len(block))
             patched.append(values)
-        bar.update(bar.total - bar.n)  # senders that no receiver can see cost nothing
+        bar.update(bar.total - bar.n)
     about = About(
         model=model.cfg.model_name,
         model_sha256=fingerprint(model),
@@ -140,18 +134,18 @@ def blocks(prompts: Prompts) -> list[Prompts]:
     return [prompts[i : i + BLOCK] for i in range(0, len(prompts), BLOCK)]
 
 
-def _passes(
+def _say_cost(
     engine: str, model: Model, prompts: Prompts, sets: Sets, targets: list[Node], kept: list[Node]
-) -> float:
-    """What a sweep costs, in forward passes of a block."""
+) -> None:
+    """Before a run of over two seconds, say what it will take, by the time of one forward pass."""
+    first, *others = blocks(prompts)
+    started = time.perf_counter()
+    run(model, first.clean, reads=[LOGITS])
+    seconds = time.perf_counter() - started
     each = 1 if any(node.kind == "logits" for node in targets) else 2
     fast = engine == "fast"
-    per_block = work(model, prompts, sets, targets, kept) if fast else each * len(sets)
-    return (3 + per_block) * len(blocks(prompts))
-
-
-def _say_cost(engine: str, passes: float, seconds: float) -> None:
-    """Before a run of over two seconds, say what it will take."""
+    passes = 3 + (work(model, first, sets, targets, kept) if fast else each * len(sets))
+    passes *= 1 + len(others)
     if passes * seconds > 2:
         print(
             f"{engine} engine: the work of about {passes:.0f} forward passes of up to {BLOCK} "

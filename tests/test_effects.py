@@ -42,7 +42,7 @@ def test_intervals_cover_the_mean_and_repeat():
 def test_intervals_hold_the_truth_19_times_in_20():
     samples = np.random.default_rng(4).normal(0.0, 1.0, (400, 40))
     low, high = interval(samples, generator()).T
-    held = int(((low < 0) & (0 < high)).sum())
+    held = int(((low < 0) & (high > 0)).sum())
     # A percentile bootstrap of 40 values is a little too narrow: about 94 %.
     assert stats.binomtest(held, 400, 0.94).pvalue > 0.001
 

@@ -1,5 +1,7 @@
 """Sweeps over many prompts: both engines, both directions, what they record and refuse."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from pathpatch import (
     sweep,
 )
 from pathpatch.deltas import work
+from pathpatch.nodes import as_nodes
 
 SENDERS = ["0.1@END", "1.mlp_out@END", "0.2@END+1.0@END", "embed@END", "2.0@END"]
 RECEIVERS = ["1.0.q@END", "2.1.q@END"]
@@ -88,7 +91,7 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
 
 
 def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
-    seconds = iter(range(0, 1000, 10))
+    seconds = itertools.count(0.0, 10.0)
     monkeypatch.setattr("pathpatch.sweeps.time.perf_counter", lambda: next(seconds))
     sweep(tiny.model, tiny.prompts, senders=SENDERS, receivers=RECEIVERS, engine="literal")
     assert "literal engine: the work of about 13 forward passes" in capsys.readouterr().err
@@ -97,11 +100,9 @@ def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
 def test_work_counts_what_the_engine_does(gpt2: Tiny):
     model, prompts = gpt2.model, gpt2.prompts
 
-    def cost(*receivers: str, senders=("0.0@END",), frozen=()):
-        nodes = [[n] for n in heads(model) if str(n) + "@END" in senders] or [heads(model)[:1]]
-        from pathpatch.nodes import as_nodes
-
-        return work(model, prompts, nodes, as_nodes(receivers), [*heads(model), *frozen])
+    def cost(*receivers: str, frozen=()):
+        senders = [as_nodes(["0.0@END"])]
+        return work(model, prompts, senders, as_nodes(receivers), [*heads(model), *frozen])
 
     assert 0 < cost("1.0.q@END") < cost("1.0.q@S2") < cost("1.0.q")
     assert cost("logits", frozen=mlps(model)) == 0
@@ -123,7 +124,9 @@ def test_baseline(tiny: Tiny):
 
 
 def test_strongest_asks_for_an_interval_below_zero(tiny: Tiny):
-    effects = sweep(tiny.model, tiny.prompts, senders=heads(tiny.model, "END"), receivers=["logits"])
+    effects = sweep(
+        tiny.model, tiny.prompts, senders=heads(tiny.model, "END"), receivers=["logits"]
+    )
     patched = np.tile(effects.base, (len(effects.senders), 1))
     patched[3] -= 1.0
     patched[5] -= 2.0
