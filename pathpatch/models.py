@@ -69,6 +69,7 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
         for block in model.blocks:
             block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
     model.cfg.query_heads_per_kv = group
+    model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
 
 

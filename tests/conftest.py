@@ -16,6 +16,8 @@ from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
 from pathpatch.models import Model
 from pathpatch.tiny import tiny_hf, tiny_tokenizer
 
+torch.set_num_threads(1)  # on tiny models more threads only wait for one another
+
 
 @dataclass(frozen=True)
 class Tiny:

@@ -1,0 +1,71 @@
+"""Build the book: run every page and write the site to out/book/html. Warnings are errors.
+
+Usage: python book/build.py
+"""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK, OUT = ROOT / "book", ROOT / "out" / "book"
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A short hash of these files, their names included."""
+    sha = hashlib.sha256()
+    for file in sorted(files):
+        data = file.read_bytes()
+        sha.update(f"{file.relative_to(ROOT).as_posix()} {len(data)}\n".encode() + data)
+    return sha.hexdigest()[:16]
+
+
+def build() -> int:
+    """Build what has changed. Returns 0 when there was neither an error nor a warning."""
+    from jupyter_book.sphinx import build_sphinx
+    from sphinx.util.console import color_terminal, nocolor
+
+    if not color_terminal():
+        nocolor()  # no escape codes in a log file
+    # The outputs of cells are cached by the text of the cells alone. When the library, a package or
+    # a file that pages read changes, the cache must change too, or pages would show old numbers.
+    inputs = [*ROOT.glob("pathpatch/*.py"), ROOT / "requirements.lock", *BOOK.rglob("*.json")]
+    cache = OUT / "cache" / digest(inputs)
+    # Parsed pages hold those outputs, and the list of all chapters.
+    parsed = cache / f"pages-{digest(BOOK.glob('_*.yml'))}"
+    if not parsed.exists():
+        shutil.rmtree(OUT / "html", ignore_errors=True)  # so that no page outlives its source
+    status = build_sphinx(
+        BOOK,
+        OUT / "html",
+        noconfig=True,
+        path_config=BOOK / "_config.yml",
+        confoverrides={
+            "external_toc_path": (BOOK / "_toc.yml").as_posix(),
+            "nb_execution_cache_path": str(cache / "cells"),
+            "latex_individualpages": False,  # build_sphinx insists on this key
+        },
+        doctreedir=parsed,
+        warningiserror=True,
+        keep_going=True,
+    )
+    for old in (OUT / "cache").glob("*"):
+        if old != cache:
+            shutil.rmtree(old)
+    if status == 0:
+        return 0
+    # Sphinx warns about a page only when it reads it: read all of them next time, from the cache.
+    shutil.rmtree(parsed, ignore_errors=True)
+    return 1
+
+
+if __name__ == "__main__":
+    try:
+        failed = build()
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error}. Run `make setup` first, then `.venv/bin/python book/build.py`.")
+    if failed:
+        sys.exit("The book was not built: see the errors and warnings above.")
+    print(f"\nThe book is built. Open this file in a browser:\n  {OUT / 'html' / 'index.html'}")

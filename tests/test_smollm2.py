@@ -1,0 +1,104 @@
+"""The real model: the same numbers as Hugging Face, its baseline, and both engines on it."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from pathpatch import (
+    LOGITS,
+    Prompts,
+    baseline,
+    heads,
+    ioi_prompts,
+    logit_diff,
+    run,
+    strongest,
+    sweep,
+)
+from pathpatch.effects import interval
+from pathpatch.ioi import NAMES, single_token_names
+from pathpatch.models import Model, fingerprint
+from pathpatch.smollm2 import smollm2_folder
+
+pytestmark = pytest.mark.slow
+GOLDEN = Path(__file__).parent / "golden" / "smollm2_ioi.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def both_cores():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def prompts(smollm2: Model) -> Prompts:
+    return ioi_prompts(smollm2.tokenizer, 240, Random(0))
+
+
+def test_logits_and_activations_equal_hugging_face(smollm2: Model, prompts: Prompts):
+    original = AutoModelForCausalLM.from_pretrained(smollm2_folder()).eval()
+    block = prompts[:4]
+    reads = [f"{layer}.resid_pre" for layer in range(30)]
+    with torch.no_grad():
+        expected = original(block.clean.ids, output_hidden_states=True)
+    found = run(smollm2, block.clean, reads=[*reads, "logits"])
+    for name, hidden in zip(reads, expected.hidden_states, strict=False):
+        scale = hidden.abs().max()
+        assert (found[name] - hidden).abs().max() < 1e-5 * scale, name
+    assert (found["logits"] - expected.logits).abs().max() < 1e-3
+    assert expected.logits.abs().max() > 10
+
+
+def test_every_name_but_a_few_is_one_token(smollm2: Model):
+    assert len(single_token_names(smollm2.tokenizer)) == len(NAMES)
+
+
+def test_no_token_is_added(smollm2: Model, prompts: Prompts):
+    for side, texts in (
+        (prompts.clean, [pair.clean for pair in prompts.pairs]),
+        (prompts.corrupt, [pair.corrupt for pair in prompts.pairs]),
+    ):
+        for ids, end, text in zip(side.ids, side.at("END"), texts, strict=True):
+            assert smollm2.tokenizer.decode(ids[: end + 1]) == text
+
+
+def test_the_baseline_is_the_recorded_one(smollm2: Model, prompts: Prompts):
+    golden = json.loads(GOLDEN.read_text())
+    assert fingerprint(smollm2) == golden["model_sha256"]
+    found = baseline(smollm2, prompts)
+    for name, values in found.items():
+        low, high = interval(values, np.random.default_rng(0))
+        record = [values.mean(), low, high]
+        assert record == pytest.approx(golden[name], abs=golden["tolerance"]), name
+    assert len(prompts) == golden["prompts"] == 240
+
+
+def test_the_fast_engine_gives_the_literal_numbers(smollm2: Model, prompts: Prompts):
+    some = prompts[:8]
+    senders = heads(smollm2, "END")[5::30]
+    kwargs = {"senders": senders, "receivers": ["logits@END"]}
+    fast = sweep(smollm2, some, **kwargs)
+    literal = sweep(smollm2, some, **kwargs, engine="literal")
+    assert np.abs(fast.patched - literal.patched).max() < 1e-4
+    assert np.abs(fast.change).max() > 0.01
+    kwargs = {"senders": ["17.4@S2", "8.1@S2"], "receivers": ["20.0.v@S2", "20.kv0.k@S2"]}
+    fast = sweep(smollm2, some, **kwargs)
+    literal = sweep(smollm2, some, **kwargs, engine="literal")
+    assert np.abs(fast.patched - literal.patched).max() < 1e-4
+    assert np.abs(fast.change).max() > 0.01
+
+
+def test_the_first_step_of_the_walk_finds_the_recorded_heads(smollm2: Model, prompts: Prompts):
+    golden = json.loads(GOLDEN.read_text())
+    effects = sweep(smollm2, prompts[:30], senders=heads(smollm2, "END"), receivers=[LOGITS])
+    assert strongest(effects, 3) == golden["strongest_to_the_logits"]
+    assert effects.base == pytest.approx(
+        logit_diff(run(smollm2, prompts[:30].clean, reads=[LOGITS])[LOGITS], prompts[:30]).numpy(),
+        abs=1e-3,
+    )
