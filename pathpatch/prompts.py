@@ -128,8 +128,7 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
 
 
 def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
-    """Read a prompt file: a JSON list of objects `clean`, `corrupt`, `answer`, `foil` and, if you
-    like, `positions` (label to token index).
+    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`.
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
@@ -172,13 +171,16 @@ def _pair_problems(
         )
     if not clean or clean == corrupt:
         problems.append(f"clean and corrupt are empty or identical ({pair.clean!r})")
+    if pair.clean[-1:].isspace():
+        problems.append("clean ends in a space, which would be a token before the answer's own")
     for name, text, ids in zip(("answer", "foil"), (pair.answer, pair.foil), words, strict=True):
         if len(ids) != 1:
             pieces = [tokenizer.decode([i]) for i in ids]
-            hint = " (did you forget the leading space?)" if not text.startswith(" ") else ""
-            problems.append(f"{name} {text!r} must be one token, is {len(ids)}: {pieces}{hint}")
+            problems.append(f"{name} {text!r} must be one token, is {len(ids)}: {pieces}")
         elif ids[0] == tokenizer.unk_token_id:
             problems.append(f"{name} {text!r} is not in the tokenizer's vocabulary")
+        elif list(tokenizer(pair.clean + text)["input_ids"]) != clean + ids:
+            problems.append(f"{name} {text!r} is not a token of its own after the prompt: a space?")
     if words[0] == words[1]:
         problems.append(f"answer and foil are the same token ({pair.answer!r})")
     for label, index in pair.positions.items():

@@ -96,6 +96,13 @@ def test_swapped_exchanges_the_runs_and_keeps_the_answer():
     assert other.swapped() == prompts or torch.equal(other.swapped().clean.ids, prompts.clean.ids)
 
 
+def test_a_space_at_the_end_is_refused():
+    """It would become a token of its own, after which no name is likely."""
+    pair = Pair(GOOD["clean"] + " ", GOOD["corrupt"] + " ", " Mary", " John")
+    with pytest.raises(PathPatchError, match="clean ends in a space, which"):
+        make_prompts(TOKENIZER, [pair])
+
+
 def test_padding_repeats_the_last_token_on_the_right():
     short = Pair("When Mary", "When John", " Mary", " John")
     prompts = make_prompts(TOKENIZER, [short, Pair(**GOOD)])

@@ -1,6 +1,7 @@
 """The real model: the same numbers as Hugging Face, its baseline, and both engines on it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,11 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from pathpatch import (
     LOGITS,
+    PathPatchError,
     Prompts,
     baseline,
     heads,
     ioi_prompts,
     logit_diff,
+    make_prompts,
     run,
     strongest,
     sweep,
@@ -66,6 +69,13 @@ def test_no_token_is_added(smollm2: Model, prompts: Prompts):
     ):
         for ids, end, text in zip(side.ids, side.at("END"), texts, strict=True):
             assert smollm2.tokenizer.decode(ids[: end + 1]) == text
+
+
+def test_an_answer_that_lost_its_space_is_refused(smollm2: Model, prompts: Prompts):
+    pair = replace(prompts.pairs[0], answer=prompts.pairs[0].answer.strip())
+    assert len(smollm2.tokenizer(pair.answer)["input_ids"]) == 1
+    with pytest.raises(PathPatchError, match=r"answer .* is not a token of its own after"):
+        make_prompts(smollm2.tokenizer, [pair])
 
 
 def test_the_baseline_is_the_recorded_one(smollm2: Model, prompts: Prompts):
