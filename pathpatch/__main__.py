@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     ioi = commands.add_parser("ioi", help="walk the IOI circuit backward from the logits")
-    ioi.add_argument("--prompts", type=int, default=60, help="how many (default %(default)s)")
+    ioi.add_argument("--prompts", type=int, default=30, help="how many (default %(default)s)")
     ioi.set_defaults(command=_ioi, out="out/ioi")
 
     one = commands.add_parser("sweep", help="path patch every sender to the receivers")
