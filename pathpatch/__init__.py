@@ -1,11 +1,11 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
 Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
-and B), metrics, activation, paths (passes C and D), suffix and deltas (the same, fast), effects,
-sweeps, walk, plots.
+and B), metrics, X
 """
 
 from pathpatch.activation import activation_patch
+from pathpatch.cost import Plan, plan
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
@@ -16,15 +16,18 @@ from pathpatch.nodes import LOGITS, Node, heads, mlps
 from pathpatch.paths import path_patch
 from pathpatch.plots import heat_map
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
+from pathpatch.spec import How
 from pathpatch.sweeps import baseline, sweep
 from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
     "Effects",
+    "How",
     "Node",
     "Pair",
     "PathPatchError",
+    "Plan",
     "Prompts",
     "Run",
     "Tokens",
@@ -41,6 +44,7 @@ __all__ = [
     "make_prompts",
     "mlps",
     "path_patch",
+    "plan",
     "recovered",
     "run",
     "strongest",

@@ -16,8 +16,9 @@ from pathpatch.models import Model, fingerprint, load_model
 from pathpatch.nodes import heads, mlps
 from pathpatch.prompts import Prompts, load_prompts
 from pathpatch.smollm2 import SMOLLM2_SHA256, smollm2_file
-from pathpatch.sweeps import ENGINES, FROZEN, baseline, sweep
-from pathpatch.walk import ioi_walk
+from pathpatch.spec import ENGINES, FROZEN, How
+from pathpatch.sweeps import baseline, sweep
+from pathpatch.walk import STEPS, ioi_walk
 
 SENDERS = {"heads": heads, "mlps": mlps}
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped: nothing of the unfinished step was written", file=sys.stderr)
+        print("stopped; the same command goes on from the last finished block", file=sys.stderr)
         return 130
     return 0
 
@@ -41,9 +42,9 @@ def _ioi(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     prompts = ioi_prompts(model.tokenizer, options.prompts, Random(options.seed))
     _baseline(model, prompts, out, options.seed)
-    for number, (title, effects) in enumerate(ioi_walk(model, prompts), start=1):
-        name = "-".join([str(number), *title.replace("the ", "").split()[:3]])
-        _report(effects, title, check_folder(out / name), options.seed)
+    how = How(memory=options.memory, folder=out)
+    for name, (title, effects) in zip(STEPS, ioi_walk(model, prompts, how), strict=True):
+        _report(effects, title, out / name, options.seed)
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -62,7 +63,7 @@ def _sweep(options: argparse.Namespace) -> None:
         senders=senders,
         receivers=[_place(name, options.at) for name in options.receivers.split(",")],
         frozen=FROZEN[options.frozen](model),
-        engine=options.engine,
+        how=How(options.engine, options.memory, out),
     )
     _report(effects, f"{options.senders} to {options.receivers}", out, options.seed)
 
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ioi, one):
         command.add_argument("--model", default="smollm2", help="default %(default)s")
         command.add_argument("--out", help="folder for the results (default %(default)s)")
+        command.add_argument("--memory", type=float, default=2, help="GiB beside the model")
         command.add_argument("--seed", type=int, default=0, help="of names and intervals")
     check = commands.add_parser("check-model", help="verify the installed SmolLM2 file")
     check.set_defaults(command=_check_model)

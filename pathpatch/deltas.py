@@ -9,6 +9,7 @@ Source: consequences of Wang et al. 2023, App. B, Algorithm 1. Book: chapter 5.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -16,11 +17,12 @@ from torch import Tensor
 
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import Node
+from pathpatch.nodes import LOGITS, Node
 from pathpatch.prompts import Prompts
-from pathpatch.suffix import Question, Scene, Sets, Stored, look, pass_d, project, take
+from pathpatch.spec import Sets, Spec, first_layer
+from pathpatch.suffix import Question, Scene, Stored, look, pass_d, project, take
 
-ROWS = 8192  # residual vectors in a batch: about 300 MB for SmolLM2
+Found: TypeAlias = Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]
 
 
 def supports(model: Model) -> bool:
@@ -29,53 +31,28 @@ def supports(model: Model) -> bool:
     return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
 
 
-def patch_all(
-    model: Model,
-    prompts: Prompts,
-    senders: Sets,
-    receivers: Sequence[Node],
-    frozen: Sequence[Node],
-    metric: Metric = logit_diff,
-) -> Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]:
-    """Path patch each set of senders to all receivers together.
+def patch_all(model: Model, prompts: Prompts, spec: Spec) -> tuple[Float[Tensor, " batch"], Found]:
+    """Path patch each set of senders to all receivers together, with all heads frozen, or all
+    heads and all MLPs.
 
-    frozen: all heads, or all heads and all MLPs.
-
-    Yields: the rows of some senders, and their metric. Senders that no receiver can see are left
-    out: with them nothing changes.
+    Returns: the metric of pass B, and an iterator over the rows of some senders with their metric
+    [sender, batch]. Senders that no receiver can see are left out: with them nothing changes.
     """
-    question = Question.ask(model, prompts.clean, receivers, frozen)
-    scene = look(question, prompts.corrupt, senders)
-    joins, top = [_joins(nodes) for nodes in senders], question.top()
-    order = sorted((i for i in range(len(senders)) if joins[i] < top), key=joins.__getitem__)
-    size = max(1, ROWS // scene.rows())
+    question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
+    scene = look(question, prompts.corrupt, spec.senders)
+    return spec.metric(scene.b[LOGITS], prompts), _batches(scene, prompts, spec)
+
+
+def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> Found:
+    """Passes C and D for as many senders at a time as fit into spec.rows."""
+    joins = [first_layer(nodes) for nodes in spec.senders]
+    order = sorted((i for i, join in enumerate(joins) if join < scene.top()), key=joins.__getitem__)
+    size = max(1, spec.rows // scene.rows())
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        stored = pass_c(scene, [senders[i] for i in rows], [joins[i] for i in rows])
-        yield rows, _measure(model, pass_d(scene, stored), prompts, metric)
-
-
-def work(
-    model: Model,
-    prompts: Prompts,
-    senders: Sets,
-    receivers: Sequence[Node],
-    frozen: Sequence[Node],
-) -> float:
-    """What passes C and D of `patch_all` cost, in forward passes over the same prompts.
-
-    Counts multiply-adds with weights: an MLP's for every layer that a delta goes through, a
-    whole layer's for every layer and position that pass D runs.
-    """
-    question = Question.ask(model, prompts.clean, receivers, frozen)
-    layers, top = model.cfg.n_layers, question.top()
-    layer, mlp = (sum(p.numel() for p in part.parameters()) for part in _parts(model))
-    climbs = [top - max(join, 0) for join in map(_joins, senders) if join < top]
-    places = {node.at: question.places(node).numel() for node in question.receivers}
-    c = 0 if question.mlps_frozen else sum(climbs) * sum(places.values()) * mlp
-    low = layers if question.ends_in_c() else min(map(question.depth, question.receivers))
-    d = len(climbs) * question.suffix().numel() * (layers - low) * layer
-    return (c + d) / (prompts.clean.ids.numel() * (layers * layer + model.W_U.numel()))
+        senders, joined = [spec.senders[i] for i in rows], [joins[i] for i in rows]
+        stored = pass_c(scene, senders, joined)
+        yield rows, _measure(scene.model, pass_d(scene, stored), prompts, spec.metric)
 
 
 def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
@@ -134,15 +111,6 @@ def _sent(
                 covered = (scene.places(node)[:, None] == where[..., None]).any(-1)[..., None]
                 whole = node.everywhere()
                 yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered
-
-
-def _joins(nodes: Sequence[Node]) -> int:
-    """The first layer in which a set of senders writes; -1: before the first."""
-    return min(-1 if node.layer is None else node.layer for node in nodes)
-
-
-def _parts(model: Model) -> tuple[torch.nn.Module, torch.nn.Module]:
-    return model.blocks[0], model.blocks[0].mlp
 
 
 def _measure(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:

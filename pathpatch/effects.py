@@ -30,6 +30,7 @@ class About:
     direction: str
     metric: str
     engine: str
+    prompts_sha256: str = ""
 
 
 @dataclass(frozen=True)

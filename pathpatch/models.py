@@ -5,6 +5,7 @@ head: `ungroup` writes shared keys and values out as equal copies. The function 
 computes is the same; now a copy that a single query head reads can be patched.
 """
 
+import functools
 import hashlib
 from typing import Any, TypeAlias
 
@@ -112,6 +113,32 @@ def fingerprint(model: Model) -> str:
         digest.update(key.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+class Parcel:
+    """A model that travels to another process by its name, and is loaded there once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @functools.cached_property
+    def _recipe(self) -> tuple[str, torch.dtype, str]:
+        return self.model.cfg.model_name, self.model.cfg.dtype, fingerprint(self.model)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, self._recipe
+
+
+@functools.lru_cache(maxsize=1)
+def _unpack(name: str, dtype: torch.dtype, sha256: str) -> Parcel:
+    """Raises: PathPatchError when the name does not bring the same weights here."""
+    model = load_model(name, dtype)
+    if fingerprint(model) != sha256:
+        raise PathPatchError(
+            f"a worker loads {name!r} and gets other weights than the sweep was asked about; "
+            f"save the model into a folder and load it from there, on both sides"
+        )
+    return Parcel(model)
 
 
 def _exact_rms_norms(hf_model: Any) -> None:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import Node
+from pathpatch.nodes import LOGITS, Node
 from pathpatch.prompts import END, Tokens
+from pathpatch.spec import Sets
 
-Sets = Sequence[Sequence[Node]]
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
 
 
@@ -37,7 +37,13 @@ class Question:
         model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
     ) -> "Question":
         """The question for all heads frozen, or all heads and all MLPs."""
-        receivers = [replace(n, at=END) if n.kind == "logits" else n for n in receivers]
+        last = model.cfg.n_layers - 1
+
+        def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
+            in_last = node.at is None and node.layer == last and node.kind in ("q", "resid_post")
+            return in_last or node.kind == "logits"
+
+        receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
         return Question(model, tokens, receivers, any(n.kind == "mlp_out" for n in frozen))
 
     def top(self) -> int:
@@ -47,7 +53,7 @@ class Question:
     def ends_in_c(self) -> bool:
         """Whether the state after the last layer at END receives, so that pass D has no work."""
         last = self.model.cfg.n_layers
-        return any(self.depth(n) == last and n.at in (END, None) for n in self.receivers)
+        return any(self.depth(n) == last and n.at == END for n in self.receivers)
 
     def depth(self, node: Node) -> int:
         """How many layers lie below the point where a receiver reads the residual stream."""
@@ -89,7 +95,7 @@ def look(question: Question, corrupt: Tokens, senders: Sets) -> Scene:
     stream = [Node("resid_pre", i) for i in layers] + [Node("resid_post", layers[-1])]
     mlp_outs = [Node("mlp_out", i) for i in layers]
     a = run(model, corrupt, reads=sent)
-    b = run(model, question.tokens, reads=[*sent, *stream, *mlp_outs])
+    b = run(model, question.tokens, reads=[*sent, *stream, *mlp_outs, LOGITS])
     resid = torch.stack([b.pop(node) for node in stream])
     return Scene(**vars(question), a=a, b=b, resid=resid)
 
@@ -100,8 +106,8 @@ def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"
     writes: dict[int, Stored] = {}
     for node, value in stored.items():
         writes.setdefault(scene.depth(node), {})[node] = value
-        if scene.depth(node) == n_layers and node.at in (END, None):
-            return value[:, :, 0] if node.at == END else value[:, torch.arange(len(end)), end]
+        if scene.depth(node) == n_layers and node.at == END:
+            return value[:, :, 0]
     low, count = min(writes), len(next(iter(stored.values())))
     x = take(scene.resid[low], pos).expand(count, -1, -1, -1).clone()
     for depth in range(low, n_layers + 1):

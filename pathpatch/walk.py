@@ -1,34 +1,49 @@
 """The walk backward from the logits: what one sweep finds receives in the next."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.models import Model
-from pathpatch.nodes import heads
+from pathpatch.nodes import Node, heads
 from pathpatch.prompts import Prompts
+from pathpatch.spec import How
 from pathpatch.sweeps import sweep
 
+STEPS = ("1-heads-to-logits", "2-heads-to-queries", "3-heads-to-values", "4-heads-to-keys")
 
-def ioi_walk(model: Model, prompts: Prompts) -> Iterator[tuple[str, Effects]]:
+
+def ioi_walk(
+    model: Model, prompts: Prompts, how: How | None = None
+) -> Iterator[tuple[str, Effects]]:
     """The IOI circuit backward from the logits: each step's strongest heads receive in the next.
 
     Yields a title and the Effects of every head: to the logits at END; to the queries at END of
     the three heads that step found; to the values and to the keys at S2 of the three that the
     second step found. Found means: patching it lowers the metric, and the 95 % interval excludes
-    zero. Source: Wang et al. 2023, section 3. Book: chapter 7.
+    zero. how.folder: each step gets a folder in it (STEPS).
+
+    Source: Wang et al. 2023, section 3. Book: chapter 7.
     """
-    at_end, at_s2 = heads(model, "END"), heads(model, "S2")
-    found = sweep(model, prompts, senders=at_end, receivers=["logits@END"])
+    at_end, at_s2, how = heads(model, "END"), heads(model, "S2"), how or How()
+
+    def step(number: int, senders: list[Node], receivers: list[str]) -> Effects:
+        folder = how.folder and Path(how.folder) / STEPS[number]
+        there = replace(how, folder=folder)
+        return sweep(model, prompts, senders=senders, receivers=receivers, how=there)
+
+    found = step(0, at_end, ["logits@END"])
     yield "heads to the logits", found
     movers = strongest(found, 3)
-    found = sweep(model, prompts, senders=at_end, receivers=_inputs(movers, "q", "END"))
+    found = step(1, at_end, _inputs(movers, "q", "END"))
     yield f"heads to the queries of {', '.join(movers)}", found
     readers = strongest(found, 3)
-    for kind, name in (("v", "values"), ("k", "keys")):
-        found = sweep(model, prompts, senders=at_s2, receivers=_inputs(readers, kind, "S2"))
+    for number, kind, name in ((2, "v", "values"), (3, "k", "keys")):
+        found = step(number, at_s2, _inputs(readers, kind, "S2"))
         yield f"heads to the {name} of {', '.join(readers)}", found
 
 

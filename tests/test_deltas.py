@@ -13,21 +13,26 @@ from test_paths import questions
 from pathpatch import LOGITS, answer_prob, heads, logit_diff, mlps, run
 from pathpatch.deltas import patch_all, supports
 from pathpatch.nodes import as_nodes
+from pathpatch.spec import Spec
 from pathpatch.sweeps import literal_passes
 
 EXACT = 1e-10
 
 
-def both(tiny: Tiny, sets: Sequence, receivers: Sequence, edges: bool, swap: bool, metric):
+def both(tiny: Tiny, sets: Sequence, receivers: Sequence, edges: bool, swap: bool, **more):
     """The metric [sender, batch] by the fast and by the literal engine; NaN: left out."""
     prompts = tiny.prompts.swapped() if swap else tiny.prompts
     frozen = heads(tiny.model) + (mlps(tiny.model) if edges else [])
-    found = []
+    spec = Spec(sets, receivers, frozen, "", **{"metric": logit_diff, **more})
+    found, bases = [], []
     for engine in (patch_all, literal_passes):
+        base, parts = engine(tiny.model, prompts, spec)
         values = torch.full((len(sets), len(prompts)), torch.nan, dtype=torch.float64)
-        for rows, part in engine(tiny.model, prompts, sets, receivers, frozen, metric):
+        for rows, part in parts:
             values[rows] = part
         found.append(values)
+        bases.append(base)
+    assert torch.equal(*bases)
     return found
 
 
@@ -38,7 +43,7 @@ def test_every_kind_of_question(tiny: Tiny, case: str, metric):
     sets = [senders, *([node] for node in senders)]
     for edges in (False, True):
         for swap in (False, True):
-            fast, literal = both(tiny, sets, receivers, edges, swap, metric)
+            fast, literal = both(tiny, sets, receivers, edges, swap, metric=metric)
             reached = ~fast.isnan().any(1)
             assert reached[0]
             assert (fast - literal)[reached].abs().max() < EXACT
@@ -51,7 +56,7 @@ def test_random_questions(tiny: Tiny, data):
     asked = questions(n_heads, n_heads // tiny.group)
     drawn = data.draw(st.tuples(asked, asked, st.booleans()))
     ((first, receivers), edges), ((second, _), _), swap = drawn
-    fast, literal = both(tiny, [first, second], receivers, edges, swap, logit_diff)
+    fast, literal = both(tiny, [first, second], receivers, edges, swap)
     left_out = fast.isnan().all(1)
     assert torch.equal(left_out, fast.isnan().any(1))
     prompts = tiny.prompts.swapped() if swap else tiny.prompts
@@ -62,18 +67,17 @@ def test_random_questions(tiny: Tiny, data):
 
 def test_who_is_left_out_changes_nothing(tiny: Tiny):
     sets = [as_nodes([name]) for name in ("0.0", "1.0", "1.mlp_out", "2.0", "embed")]
-    fast, literal = both(tiny, sets, as_nodes(["1.1.q", "1.2.v"]), False, False, logit_diff)
+    fast, literal = both(tiny, sets, as_nodes(["1.1.q", "1.2.v"]), False, False)
     assert fast.isnan().any(1).tolist() == [False, True, True, True, False]
-    unchanged = both(tiny, sets, as_nodes(["0.1.q"]), False, False, logit_diff)[1][1]
+    unchanged = both(tiny, sets, as_nodes(["0.1.q"]), False, False)[1][1]
     assert (literal[1:4] - unchanged).abs().max() < EXACT
 
 
-def test_small_batches_give_the_same(tiny: Tiny, monkeypatch):
+def test_small_batches_give_the_same(tiny: Tiny):
     sets = [[node] for node in heads(tiny.model, "S2")]
     receivers = as_nodes(["2.0.v@S2", "1.1.k@S2"])
-    whole, literal = both(tiny, sets, receivers, False, False, logit_diff)
-    monkeypatch.setattr("pathpatch.deltas.ROWS", 1)
-    parts, _ = both(tiny, sets, receivers, False, False, logit_diff)
+    whole, literal = both(tiny, sets, receivers, False, False)
+    parts, _ = both(tiny, sets, receivers, False, False, rows=1)
     reached = ~whole.isnan().any(1)
     assert (whole - literal)[reached].abs().max() < EXACT
     assert (whole - parts)[reached].abs().max() < EXACT

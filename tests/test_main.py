@@ -68,6 +68,7 @@ def test_senders_by_name_alone_and_together(tmp_path, file):
     assert data["senders"] == expected
     assert data["receivers"] == ["logits@END", "2.1.q@END"]
     assert not (out / "effects.png").exists()
+    out = tmp_path / "other"
     assert sweep(file, out, "--senders", "mlps", "--receivers", "2.resid_post") == 0
     assert json.loads((out / "effects.json").read_text())["senders"][0] == "0.mlp_out@END"
 
@@ -85,7 +86,7 @@ def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
     ]
     for step in steps:
         names = sorted(path.name for path in (tmp_path / step).iterdir())
-        assert names == ["effects.csv", "effects.json", "effects.png"]
+        assert names == ["blocks", "effects.csv", "effects.json", "effects.png"]
     summary = json.loads((tmp_path / "baseline.json").read_text())
     assert summary["logit_diff"]["low_95"] < summary["logit_diff"]["mean"]
     printed = capsys.readouterr().out
@@ -120,34 +121,81 @@ def test_a_bad_file_or_folder(tmp_path, file, capsys):
     assert "cannot write into the folder" in capsys.readouterr().err
 
 
-def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file):
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file, capsys):
     out = tmp_path / "out"
     assert sweep(file, out) == 0
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     assert sweep(file, out, "--receivers", "9.0.q") == 1
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sweep(file, out, "--receivers", "2.0.q") == 1
+    assert "holds blocks of another sweep, which differs in receivers" in capsys.readouterr().err
+    assert contents(out) == before
+    assert sweep(file, out) == 0, "the same sweep again is welcome"
+    assert contents(out) == before
 
 
-def test_ctrl_c_ends_a_sweep_and_leaves_nothing(tmp_path):
-    rows = [dict(pair) for pair in PAIRS for _ in range(400)]
-    path = tmp_path / "many.json"
-    path.write_text(json.dumps(rows))
-    out = tmp_path / "out"
-    command = f"sweep --model tiny-llama --prompts {path} --engine literal --receivers 2.0.q"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pathpatch", *command.split(), "--out", str(out)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    line = process.stderr.readline()  # the cost, said before the first pass
-    assert b"literal engine" in line
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+class Long:
+    """A sweep in another process that takes many seconds, in many blocks."""
+
+    def __init__(self, folder: Path) -> None:
+        rows = [dict(pair) for pair in PAIRS for _ in range(100)]
+        (folder / "many.json").write_text(json.dumps(rows))
+        self.folder = folder
+
+    def start(self, out: str) -> subprocess.Popen:
+        options = f"--model tiny-llama --prompts {self.folder / 'many.json'} --receivers 2.0.q"
+        command = f"sweep {options} --engine literal --out {self.folder / out}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "pathpatch", *command.split()],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def blocks(self, out: str) -> dict[str, int]:
+        """The finished blocks, with the time each was written."""
+        files = (self.folder / out / "blocks").glob("*.npy")
+        return {path.name: path.stat().st_mtime_ns for path in files}
+
+    def interrupt(self, out: str, number: int) -> tuple[subprocess.Popen, bytes]:
+        """Start, wait for two blocks, send a signal."""
+        process = self.start(out)
+        while process.poll() is None and len(self.blocks(out)) < 2:
+            time.sleep(0.02)
+        process.send_signal(number)
+        return process, process.communicate(timeout=60)[1]
+
+
+def test_a_sweep_that_was_killed_goes_on_where_it_stopped(tmp_path):
+    long = Long(tmp_path)
+    process, _ = long.interrupt("killed", signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    early = long.blocks("killed")
+    assert not (tmp_path / "killed" / "effects.json").exists()
+    for out in ("killed", "whole"):
+        process = long.start(out)
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    late = long.blocks("killed")
+    assert 2 <= len(early) < len(late)
+    assert {name: late[name] for name in early} == early, "finished blocks are not done again"
+    killed, whole = ((tmp_path / out / "effects.json").read_bytes() for out in ("killed", "whole"))
+    assert killed == whole
+
+
+def test_ctrl_c_ends_a_sweep_and_keeps_whole_blocks(tmp_path):
+    long = Long(tmp_path)
+    process, error = long.interrupt("out", signal.SIGINT)
     assert process.returncode == 130
-    assert b"stopped: nothing of the unfinished step was written" in error
-    assert list(out.iterdir()) == []
+    assert b"literal engine, 18 senders on 200 prompts" in error, "the cost comes first"
+    assert b"stopped; the same command goes on from the last finished block" in error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["blocks"]
+    kept = [path.name for path in (tmp_path / "out" / "blocks").iterdir()]
+    assert not [name for name in kept if name.startswith(".writing")]
 
 
 def test_check_model(capsys):

@@ -96,12 +96,12 @@ def test_the_fast_engine_gives_the_literal_numbers(smollm2: Model, prompts: Prom
     senders = heads(smollm2, "END")[5::30]
     kwargs = {"senders": senders, "receivers": ["logits@END"]}
     fast = sweep(smollm2, some, **kwargs)
-    literal = sweep(smollm2, some, **kwargs, engine="literal")
+    literal = sweep(smollm2, some, **kwargs, how=How("literal"))
     assert np.abs(fast.patched - literal.patched).max() < 1e-4
     assert np.abs(fast.change).max() > 0.01
     kwargs = {"senders": ["17.4@S2", "8.1@S2"], "receivers": ["20.0.v@S2", "20.kv0.k@S2"]}
     fast = sweep(smollm2, some, **kwargs)
-    literal = sweep(smollm2, some, **kwargs, engine="literal")
+    literal = sweep(smollm2, some, **kwargs, how=How("literal"))
     assert np.abs(fast.patched - literal.patched).max() < 1e-4
     assert np.abs(fast.change).max() > 0.01
 

@@ -1,14 +1,14 @@
 """Sweeps over many prompts: both engines, both directions, what they record and refuse."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from conftest import Tiny
+from test_cost import tight
 
 from pathpatch import (
     LOGITS,
+    How,
     PathPatchError,
     answer_prob,
     baseline,
@@ -21,8 +21,6 @@ from pathpatch import (
     strongest,
     sweep,
 )
-from pathpatch.deltas import work
-from pathpatch.nodes import as_nodes
 
 SENDERS = ["0.1@END", "1.mlp_out@END", "0.2@END+1.0@END", "embed@END", "2.0@END"]
 RECEIVERS = ["1.0.q@END", "2.1.q@END"]
@@ -31,7 +29,7 @@ RECEIVERS = ["1.0.q@END", "2.1.q@END"]
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     prompts, model = tiny.prompts.swapped(), tiny.model
-    effects = sweep(model, prompts, senders=SENDERS, receivers=RECEIVERS, engine=engine)
+    effects = sweep(model, prompts, senders=SENDERS, receivers=RECEIVERS, how=How(engine))
     frozen = heads(model)
     base = run(model, prompts.clean, reads=[*frozen, LOGITS])
     source = run(model, prompts.corrupt, reads=[*heads(model, "END"), *mlps(model), "embed"])
@@ -54,11 +52,10 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     assert about.receivers == RECEIVERS
 
 
-def test_blocks_of_prompts_give_the_same(tiny: Tiny, monkeypatch):
+def test_blocks_of_prompts_give_the_same(tiny: Tiny):
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, "metric": answer_prob}
     whole = sweep(tiny.model, tiny.prompts, **kwargs)
-    monkeypatch.setattr("pathpatch.sweeps.BLOCK", 4)
-    parts = sweep(tiny.model, tiny.prompts, **kwargs)
+    parts = sweep(tiny.model, tiny.prompts, **kwargs, how=tight(tiny, **kwargs))
     assert np.abs(whole.patched - parts.patched).max() < 1e-10
     assert np.abs(whole.base - parts.base).max() < 1e-10
 
@@ -80,38 +77,14 @@ def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
         ({"receivers": []}, "at least one receiver"),
         ({"senders": ["0.1.q"]}, r"0\.1\.q cannot be a sender"),
         ({"senders": ["0.1@NO"]}, "no position 'NO'"),
-        ({"engine": "quick"}, "unknown engine 'quick'"),
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
-    monkeypatch.setattr("pathpatch.sweeps.run", None)  # a pass would be a TypeError
+    for module in ("cost", "sweeps", "suffix"):
+        monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, **change}
     with pytest.raises(PathPatchError, match=words):
         sweep(tiny.model, tiny.prompts, **kwargs)
-
-
-def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
-    seconds = itertools.count(0.0, 10.0)
-    monkeypatch.setattr("pathpatch.sweeps.time.perf_counter", lambda: next(seconds))
-    sweep(tiny.model, tiny.prompts, senders=SENDERS, receivers=RECEIVERS, engine="literal")
-    assert "literal engine: the work of about 13 forward passes" in capsys.readouterr().err
-
-
-def test_work_counts_what_the_engine_does(gpt2: Tiny):
-    model, prompts = gpt2.model, gpt2.prompts
-
-    def cost(*receivers: str, frozen=()):
-        senders = [as_nodes(["0.0@END"])]
-        return work(model, prompts, senders, as_nodes(receivers), [*heads(model), *frozen])
-
-    assert 0 < cost("1.0.q@END") < cost("1.0.q@S2") < cost("1.0.q")
-    assert cost("logits", frozen=mlps(model)) == 0
-    assert cost("0.0.q@END") == 0
-    block, positions = model.blocks[0], prompts.clean.ids.numel()
-    mlp = sum(p.numel() for p in block.mlp.parameters())
-    layer = sum(p.numel() for p in block.parameters())
-    forward = positions * (3 * layer + model.W_U.numel())
-    assert cost("logits") == pytest.approx(len(prompts) * 3 * mlp / forward)
 
 
 def test_baseline(tiny: Tiny):

@@ -1,0 +1,141 @@
+"""What a sweep will cost, before it runs: multiply-adds, passes, memory and time.
+
+The formulas count multiply-adds with weights (those of attention scores are few on short prompts).
+Book: chapter 11.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pathpatch.deltas import supports
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import run
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.models import Model
+from pathpatch.nodes import LOGITS, Node
+from pathpatch.prompts import Prompts
+from pathpatch.spec import FROZEN, How, Spec, first_layer
+from pathpatch.suffix import Question
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep and its cost. `print` it."""
+
+    spec: Spec
+    prompts: int
+    multiply_adds: int
+    passes: float  # the same work, in forward passes over all the prompts
+    memory: float  # GiB beside the model, an upper estimate
+    seconds: float  # on one worker, from timing a short forward pass here
+
+    def __str__(self) -> str:
+        minutes = self.seconds >= 90
+        time_needed = self.seconds / 60 if minutes else self.seconds
+        return (
+            f"{self.spec.engine} engine, {len(self.spec.senders)} senders on {self.prompts} "
+            f"prompts: {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
+            f"{self.passes:,.3g} forward passes; at most {self.memory:.1f} GiB; about "
+            f"{time_needed:.0f} {'minutes' if minutes else 'seconds'}"
+        )
+
+
+def plan(
+    model: Model,
+    prompts: Prompts,
+    *,
+    senders: Iterable[Node | str],
+    receivers: Iterable[Node | str],
+    frozen: Iterable[Node | str] | None = None,
+    metric: Metric = logit_diff,
+    how: How | None = None,
+) -> Plan:
+    """What `sweep` with the same arguments will cost. Takes a fraction of a second.
+
+    Raises: PathPatchError for nodes that do not exist or cannot do this, and when one prompt
+    needs more memory than it may use.
+    Book: chapter 11.
+    """
+    spec, how = Spec.ask(model, prompts, senders, receivers, frozen, metric), how or How()
+    fast = how.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
+    spec = replace(spec, engine="fast" if fast else "literal")
+    question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
+    each, row = _bytes(question)
+    vectors = question.rows() // len(prompts) if fast else 0  # one sender's, for each prompt
+    half = how.memory * GIB / 2
+    block = int(min(half / each, half / max(1, vectors * row), spec.block, len(prompts)))
+    if block < 1:
+        raise PathPatchError(
+            f"a prompt of {prompts.clean.ids.shape[1]} tokens needs about "
+            f"{2 * max(each, vectors * row) / GIB:.2g} GiB beside the model; {how.memory:g} are "
+            f"allowed (memory)"
+        )
+    rows = int(max(block * vectors, min(half / row, spec.rows))) if fast else 0
+    spec = replace(spec, block=block, rows=rows)
+    parts = [prompts[i : i + block] for i in range(0, len(prompts), block)]
+    one = forward_multiply_adds(model, prompts)
+    total = sum(multiply_adds(model, part, spec) for part in parts)
+    return Plan(
+        spec=spec,
+        prompts=len(prompts),
+        multiply_adds=total,
+        passes=total / one,
+        memory=(block * each + rows * row) / GIB,
+        seconds=total * _seconds_each(model, prompts[:8]),
+    )
+
+
+def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
+    """Of all passes for one block of prompts."""
+    forward = forward_multiply_adds(model, prompts)
+    if spec.engine == "literal":
+        each = 1 if any(node.kind == "logits" for node in spec.receivers) else 2
+        return forward * (2 + each * len(spec.senders))
+    question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
+    layers, top = model.cfg.n_layers, question.top()
+    climbs = [top - max(first, 0) for first in map(first_layer, spec.senders) if first < top]
+    places = {node.at: question.places(node).numel() for node in question.receivers}
+    layer, mlp = layer_weights(model)
+    c = 0 if question.mlps_frozen else sum(climbs) * sum(places.values()) * mlp
+    low = layers if question.ends_in_c() else min(map(question.depth, question.receivers))
+    d = len(climbs) * question.suffix().numel() * (layers - low) * layer
+    return 2 * forward + c + d
+
+
+def forward_multiply_adds(model: Model, prompts: Prompts) -> int:
+    layer, _ = layer_weights(model)
+    return prompts.clean.ids.numel() * (model.cfg.n_layers * layer + model.W_U.numel())
+
+
+def layer_weights(model: Model) -> tuple[int, int]:
+    """How many weights a layer has, and how many of them are its MLP's."""
+    block = model.blocks[0]
+    mlp = getattr(block, "mlp", None)
+    parts = (block.parameters(), mlp.parameters() if mlp else ())
+    layer, mlp_weights = (sum(weight.numel() for weight in part) for part in parts)
+    return layer, mlp_weights
+
+
+def _bytes(question: Question) -> tuple[int, int]:
+    """Upper estimates: of passes A and B for one prompt, and of C and D for one residual vector.
+
+    The factors are the number of copies that are alive at once, measured with `make bench`.
+    """
+    cfg, pos = question.model.cfg, question.tokens.ids.shape[1]
+    scores = cfg.n_heads * pos
+    each = pos * (2 * cfg.d_vocab + 6 * cfg.n_layers * cfg.d_model + 4 * cfg.d_mlp + 4 * scores)
+    row = 8 * cfg.d_model + 4 * cfg.d_mlp + 8 * scores
+    size = question.model.W_U.element_size()
+    return each * size, row * size
+
+
+def _seconds_each(model: Model, prompts: Prompts) -> float:
+    """Seconds for a multiply-add: the second of two forward passes, the first warms up."""
+    for _ in range(2):
+        started = time.perf_counter()
+        run(model, prompts.clean, reads=[LOGITS])
+        seconds = time.perf_counter() - started
+    return seconds / forward_multiply_adds(model, prompts)

@@ -1,0 +1,87 @@
+"""What a sweep is asked to compute, checked before anything runs."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.models import Model
+from pathpatch.nodes import Node, as_nodes, heads, mlps
+from pathpatch.paths import check_nodes
+from pathpatch.prompts import Prompts
+
+Sets: TypeAlias = Sequence[Sequence[Node]]
+ENGINES = ("fast", "literal")
+FROZEN: dict[str, Callable[[Model], list[Node]]] = {
+    "heads": heads,
+    "heads+mlps": lambda model: heads(model) + mlps(model),
+}
+
+
+@dataclass(frozen=True)
+class How:
+    """How to compute a sweep; the numbers do not depend on it (beyond rounding).
+
+    engine: "fast", or "literal" for the four passes of `path_patch`.
+    memory: what the sweep may use beside the model, in GiB.
+    folder: where finished blocks are kept. The same sweep, started again, goes on from there.
+    executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
+    by its name. None: compute here.
+    """
+
+    engine: str = "fast"
+    memory: float | int = 2
+    folder: Path | str | None = None
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            hint = did_you_mean(self.engine, ENGINES)
+            raise PathPatchError(f"unknown engine {self.engine!r}; {hint}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One sweep: everything that its numbers depend on but the model and the prompts."""
+
+    senders: Sets  # each set is patched together
+    receivers: Sequence[Node]
+    frozen: Sequence[Node]
+    frozen_name: str  # heads, heads+mlps, or the nodes
+    metric: Metric
+    engine: str = "fast"
+    block: int = 32  # prompts in a forward pass
+    rows: int = 2048  # residual vectors in a batch of the fast engine
+
+    @staticmethod
+    def ask(
+        model: Model,
+        prompts: Prompts,
+        senders: Iterable[Node | str],
+        receivers: Iterable[Node | str],
+        frozen: Iterable[Node | str] | None = None,
+        metric: Metric = logit_diff,
+    ) -> "Spec":
+        """Read the nodes. Raises: PathPatchError for those that are not there or cannot do this."""
+        sets = [as_nodes(str(sender).split("+")) for sender in senders]
+        targets = as_nodes(receivers)
+        kept = heads(model) if frozen is None else as_nodes(frozen)
+        if not sets:
+            raise PathPatchError("the sweep has no senders")
+        for nodes in sets:
+            check_nodes(model, prompts.clean, nodes, targets)
+        usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
+        name = usual[0] if usual else ",".join(map(str, kept))
+        return Spec(sets, targets, kept, name, metric)
+
+    def names(self) -> list[str]:
+        """The senders as they are printed."""
+        return ["+".join(map(str, nodes)) for nodes in self.senders]
+
+
+def first_layer(nodes: Sequence[Node]) -> int:
+    """The first layer in which a set of senders writes; -1: before the first."""
+    return min(-1 if node.layer is None else node.layer for node in nodes)
