@@ -1,8 +1,8 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
 Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
-and B), metrics, activation, paths (passes C and D), suffix and deltas (the same, fast), effects,
-sweeps, walk, plots.
+and B), metrics, activation, paths (passes C and D), suffix and deltas (the same, fast),
+uncertainty, effects, sweeps, walk, plots.
 """
 
 from pathpatch.activation import activation_patch

@@ -14,6 +14,7 @@ from pathpatch.deltas import patch_all, supports, work
 from pathpatch.effects import About, Effects
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.forward import run
+from pathpatch.ioi import templates
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models import Model, fingerprint
 from pathpatch.nodes import LOGITS, Node, as_nodes, heads, mlps
@@ -84,7 +85,8 @@ def sweep(
         engine=engine,
     )
     names = ["+".join(map(str, nodes)) for nodes in sets]
-    return Effects(names, as_array(torch.cat(base)), as_array(torch.cat(patched, 1)), about)
+    before, after = as_array(torch.cat(base)), as_array(torch.cat(patched, 1))
+    return Effects(names, before, after, about, templates(prompts))
 
 
 def literal_passes(
