@@ -27,8 +27,10 @@ def interval(
     clusters: a name for each prompt; "" is a cluster by itself, and so is every prompt if empty.
     per: if given, the interval is that of sum(values) / sum(per), both drawn again together.
 
-    The plain percentiles, 2.5 and 97.5, are too narrow when clusters are few; these are wider.
-    TODO
+    The plain percentiles, 2.5 and 97.5, are too narrow when clusters are few; these are widened,
+    and still too narrow for very few. Share of intervals that held the true mean, in 10,000
+    simulations of 6, 15 and 30 clusters of 4 prompts, half of the variance common to a cluster:
+    normal values 94, 95, 95 %; skewed ones (exponential) 91, 94, 94 %. Ignoring the clusters: 78 %.
 
     Raises: PathPatchError when clusters is neither empty nor one name for each prompt.
     Source: Efron and Tibshirani 1993, chapter 13; Hesterberg 2015 (expanded percentiles).
@@ -56,9 +58,12 @@ def sign_flip_test(
     If a sender does nothing on average, a cluster's change could as well have had the other sign.
     So flip the signs of whole clusters at random, for all senders together (they stay as dependent
     as they are), and see how often the largest statistic of the whole grid reaches a sender's own.
-    Among the senders that do nothing, p < 0.05 happens to any of them in at most 5 % of experiments
-    if their changes are symmetric about zero. The least possible p is 2 / 2**clusters: with five
-    clusters or fewer nothing can stand out. p = 1 for a sender that never changes anything.
+    The error rate: in how many experiments any sender that does nothing gets p < 0.05. At most 5 %,
+    exactly, if changes are symmetric about zero (2,000 simulations with 40 senders and 15 clusters:
+    4.4 %). It is more if they are skewed: 14 % for exponential changes, 10 % with 60 clusters, and
+    20 % with 270 senders; without the correction 83 and 88 %. So look at the prompts of a sender
+    that barely stands out. The least p is 2 / 2**clusters (five clusters show nothing), and 1 for a
+    sender that never changes anything.
 
     Source: Westfall and Young 1993 (max-T, single step).
     """

@@ -24,14 +24,13 @@ def likely(count: int, trials: int, rate: float) -> bool:
     return bool(stats.binomtest(count, trials, rate).pvalue > 0.001)
 
 
-def test_an_interval_of_many_prompts_is_that_of_the_textbook():
-    values = generator(3).normal(1.0, 2.0, (2, 80))
+@pytest.mark.parametrize("prompts", [10, 80])
+def test_an_interval_is_as_wide_as_the_textbook_says(prompts):
+    values = generator(3).normal(1.0, 2.0, (300, prompts))
     low, high = interval(values, generator()).T
-    half = stats.t.ppf(0.975, 79) * values.std(1, ddof=1) / 80**0.5
-    assert np.stack([low, high]) == pytest.approx(
-        values.mean(1) + np.stack([-half, half]), rel=0.05
-    )
-    assert np.array_equal(interval(values, generator()), np.stack([low, high], 1))
+    width = 2 * stats.t.ppf(0.975, prompts - 1) * stats.sem(values, axis=1)
+    assert ((high - low) / width).mean() == pytest.approx(1, abs=0.02)
+    assert (high + low) / 2 == pytest.approx(values.mean(1), abs=0.4 * width.min())
 
 
 def test_an_interval_over_clusters_of_unequal_size():
@@ -78,6 +77,14 @@ def test_the_corrected_p_is_that_of_all_flips_and_the_largest_t():
     exact = (t.max(1)[:, None] >= observed - 1e-9).mean(0)
     assert sign_flip_test(values, generator(), names) == pytest.approx(exact, abs=0.03)
     assert exact[1] < 0.05 < exact[0]
+
+
+def test_senders_that_always_agree_count_as_one():
+    values, names = draw(1, 15, 2, generator(11))
+    values += 0.5
+    (p,) = sign_flip_test(values, generator(), names)
+    assert 0.001 < p < 0.5
+    assert sign_flip_test(values.repeat(20, 0), generator(), names) == pytest.approx(np.full(20, p))
 
 
 # Skewed changes break the assumption of the test, and the error rate; the docstring says so.
