@@ -1,7 +1,8 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
 Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
-and B), metrics, X
+and B), metrics, activation, paths (passes C and D), spec, suffix and deltas (C and D, fast), cost,
+uncertainty, effects, store, jobs, sweeps, walk, plots.
 """
 
 from pathpatch.activation import activation_patch

@@ -9,15 +9,16 @@ from random import Random
 
 import numpy as np
 
-from pathpatch.effects import Effects, check_folder, interval, write_file
+from pathpatch.effects import Effects, check_folder, write_file
 from pathpatch.errors import PathPatchError
-from pathpatch.ioi import ioi_prompts
+from pathpatch.ioi import ioi_prompts, templates
 from pathpatch.models import Model, fingerprint, load_model
 from pathpatch.nodes import heads, mlps
 from pathpatch.prompts import Prompts, load_prompts
 from pathpatch.smollm2 import SMOLLM2_SHA256, smollm2_file
 from pathpatch.spec import ENGINES, FROZEN, How
 from pathpatch.sweeps import baseline, sweep
+from pathpatch.uncertainty import interval
 from pathpatch.walk import STEPS, ioi_walk
 
 SENDERS = {"heads": heads, "mlps": mlps}
@@ -83,7 +84,7 @@ def _baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> None:
     summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
     print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
     for name, numbers in values.items():
-        low, high = interval(numbers, np.random.default_rng(seed))
+        low, high = interval(numbers, np.random.default_rng(seed), templates(prompts))
         summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
         print(f"  {name:22} {numbers.mean():8.3f}   [{low:.3f}, {high:.3f}]")
     write_file(out / "baseline.json", json.dumps(summary, indent=1).encode())
@@ -94,13 +95,14 @@ def _report(effects: Effects, title: str, out: Path, seed: int) -> None:
     from pathpatch.plots import save_heat_map
 
     effects.save(out, np.random.default_rng(seed))
-    intervals = effects.interval(np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)  # and in the order of `save`: the same numbers
+    p, intervals = effects.p_adjusted(generator), effects.interval(generator)
     print(f"\n{title} ({len(effects.base)} prompts, change of {effects.about.metric})")
     for i in effects.top(10):
         low, high = intervals[i]
         print(
             f"  {effects.senders[i]:20} {effects.mean()[i]:+8.3f}   [{low:+.3f}, {high:+.3f}]"
-            f"   {effects.percent()[i]:+7.1f} %"
+            f"   p {p[i]:.4f}   {effects.percent()[i]:+7.1f} %"
         )
     if effects.of_heads():
         save_heat_map(effects, out / "effects.png", title)

@@ -1,19 +1,19 @@
-"""The table that a sweep returns: every sender's metric on every prompt. The only statistics."""
+"""The table that a sweep returns: every sender's metric on every prompt, summed up and saved."""
 
 import csv
 import io
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from pathpatch.errors import PathPatchError
 from pathpatch.nodes import Node
+from pathpatch.uncertainty import interval, sign_flip_test
 
 Array = np.ndarray
 
@@ -35,12 +35,17 @@ class About:
 
 @dataclass(frozen=True)
 class Effects:
-    """A metric before (base) and after patching each sender, for every prompt."""
+    """A metric before (base) and after patching each sender, for every prompt.
+
+    templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
+    and tests draw or flip them together (`uncertainty`).
+    """
 
     senders: list[str]
     base: Float[Array, " batch"]
     patched: Float[Array, "sender batch"]
     about: About
+    templates: list[str] = field(default_factory=list)
 
     @property
     def change(self) -> Float[Array, "sender batch"]:
@@ -52,15 +57,38 @@ class Effects:
         return self.change.mean(1)
 
     def percent(self) -> Float[Array, " sender"]:
-        """Mean change as percent of the mean base (ratio of means). -100: nothing is left.
+        """Ratio of means: mean change as percent of the mean base. -100: nothing is left.
 
+        NaN for a mean base of zero.
         Source: the unit of the heat maps in Wang et al. 2023, Fig. 3 to 5.
         """
-        return 100 * self.mean() / self.base.mean()
+        return 100 * self.mean() / (self.base.mean() or np.nan)
+
+    def mean_of_percents(self) -> Float[Array, " sender"]:
+        """Mean of ratios: each prompt's change as percent of its own base, then the mean.
+
+        Every prompt counts alike, so one whose base is near zero can outweigh all others: use
+        `percent` unless every base is far from zero. NaN where a base is zero.
+        """
+        return (100 * self.change / np.where(self.base == 0, np.nan, self.base)).mean(1)
 
     def interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
-        """95 % bootstrap interval of each mean change, over prompts. NaN for a single prompt."""
-        return interval(self.change, generator)
+        """95 % bootstrap interval of each mean change, over templates. NaN if there is only one.
+
+        For each sender by itself: of 100 senders that do nothing, about 5 intervals exclude zero.
+        """
+        return interval(self.change, generator, self.templates)
+
+    def percent_interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
+        """The same for `percent`; the mean base is drawn again together with the change."""
+        return 100 * interval(self.change, generator, self.templates, self.base)
+
+    def p_adjusted(self, generator: np.random.Generator) -> Float[Array, " sender"]:
+        """p value of each mean change, corrected for the number of senders (sign flips, max-T).
+
+        The senders with p < 0.05 hold any that does nothing in at most 5 % of experiments.
+        """
+        return sign_flip_test(self.change, generator, self.templates)
 
     def top(self, n: int) -> list[int]:
         """The rows of the n senders with the largest mean change, in size."""
@@ -72,18 +100,22 @@ class Effects:
 
     def save(self, folder: str | Path, generator: np.random.Generator) -> None:
         """Write effects.json (everything) and effects.csv (a summary row for each sender)."""
-        intervals = self.interval(generator)
+        columns = {
+            "sender": self.senders,
+            "mean_change": self.mean(),
+            "p_adjusted": self.p_adjusted(generator),
+            **dict(zip(("low_95", "high_95"), self.interval(generator).T, strict=True)),
+            "percent_ratio_of_means": self.percent(),
+            "percent_mean_of_ratios": self.mean_of_percents(),
+            "prompts": [len(self.base)] * len(self.senders),
+        }
         rows = io.StringIO(newline="")
         writer = csv.writer(rows)
-        writer.writerow(
-            ["sender", "mean_change", "low_95", "high_95", "percent_of_base", "prompts"]
-        )
-        summary = zip(self.senders, self.mean(), intervals, self.percent(), strict=True)
-        for sender, mean, (low, high), percent in summary:
-            writer.writerow([sender, mean, low, high, percent, len(self.base)])
+        writer.writerows([columns, *zip(*columns.values(), strict=True)])
         data = {
             **asdict(self.about),
             "senders": self.senders,
+            "templates": self.templates,
             "base": self.base.tolist(),
             "patched": self.patched.tolist(),
         }
@@ -95,25 +127,8 @@ class Effects:
         """Read back what `save` wrote."""
         data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
         senders, base, patched = (data.pop(key) for key in ("senders", "base", "patched"))
-        return Effects(senders, np.array(base), np.array(patched), About(**data))
-
-
-def interval(
-    values: Float[Array, "*rows batch"], generator: np.random.Generator
-) -> Float[Array, "*rows 2"]:
-    """95 % percentile bootstrap interval of the mean over prompts, 2,000 resamples."""
-    if values.shape[-1] < 2:
-        return np.full((*values.shape[:-1], 2), np.nan)
-    found = stats.bootstrap(
-        (values,),
-        np.mean,
-        axis=-1,
-        n_resamples=2000,
-        batch=200,
-        method="percentile",
-        rng=generator,
-    )
-    return np.stack(found.confidence_interval, -1)
+        templates = data.pop("templates", [])
+        return Effects(senders, np.array(base), np.array(patched), About(**data), templates)
 
 
 def check_folder(folder: str | Path) -> Path:

@@ -85,6 +85,12 @@ def ioi_prompts(
     return make_prompts(tokenizer, pairs)
 
 
+def templates(prompts: Prompts) -> list[str]:
+    """The template of each prompt: its group without the order ("ABBA 3" -> "3"), or ""."""
+    groups = [pair.group.partition(" ") for pair in prompts.pairs]
+    return [rest if first in ORDERS else first + space + rest for first, space, rest in groups]
+
+
 def _positions(tokenizer: Any, pair: Pair, others: Sequence[str]) -> dict[str, int]:
     """Find IO, S1 and S2 in the tokens; verify that nothing but the names differs."""
     clean, corrupt = (tokenizer(text)["input_ids"] for text in (pair.clean, pair.corrupt))

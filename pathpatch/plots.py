@@ -14,7 +14,8 @@ from pathpatch.nodes import Node
 def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: int = 6) -> Figure:
     """Mean change of every head: layers down, heads across, red where the metric falls.
 
-    Heads whose 95 % interval covers zero are faded; the strongest others carry their name.
+    Heads that do not stand out (corrected p of 0.05 or more, see `Effects.p_adjusted`) are faded;
+    the strongest others carry their name.
     limit: the end of the colour range in units of the metric (0: the largest change), so that
     several maps can share one range. The colours are centred at zero.
 
@@ -26,8 +27,7 @@ def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: i
     nodes = [Node.parse(name) for name in effects.senders]
     layer, head = (np.array([getattr(node, key) for node in nodes]) for key in ("layer", "head"))
     mean = effects.mean()
-    low, high = effects.interval(np.random.default_rng(0)).T
-    clear = (low > 0) | (high < 0)
+    clear = effects.p_adjusted(np.random.default_rng(0)) < 0.05
     grid, alpha = np.full((2, layer.max() + 1, head.max() + 1), np.nan)
     grid[layer, head], alpha[layer, head] = mean, np.where(clear, 1.0, 0.25)
     limit = limit or max(float(np.abs(mean).max()), 1e-12)

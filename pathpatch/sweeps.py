@@ -11,6 +11,7 @@ from torch import Tensor
 from pathpatch.cost import plan
 from pathpatch.effects import About, Array, Effects
 from pathpatch.forward import run
+from pathpatch.ioi import templates
 from pathpatch.jobs import as_array, do_jobs, grid
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models import Model, fingerprint
@@ -64,7 +65,7 @@ def sweep(
     base, patched = np.empty(len(prompts)), np.empty((len(names), len(prompts)))
     for i, (rows, columns) in enumerate(jobs):
         base[columns], patched[rows, columns] = done[i][0], done[i][1:]
-    return Effects(names, base, patched, about)
+    return Effects(names, base, patched, about, templates(prompts))
 
 
 def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:

@@ -24,8 +24,8 @@ def ioi_walk(
 
     Yields a title and the Effects of every head: to the logits at END; to the queries at END of
     the three heads that step found; to the values and to the keys at S2 of the three that the
-    second step found. Found means: patching it lowers the metric, and the 95 % interval excludes
-    zero. how.folder: each step gets a folder in it (STEPS).
+    second step found. Found means: patching it lowers the metric, and its corrected p is below
+    0.05. how.folder: each step gets a folder in it (STEPS).
 
     Source: Wang et al. 2023, section 3. Book: chapter 7.
     """
@@ -48,14 +48,17 @@ def ioi_walk(
 
 
 def strongest(effects: Effects, n: int) -> list[str]:
-    """At most n heads ("9.6"): lowest mean change first, 95 % interval below zero.
+    """At most n heads ("9.6"): lowest mean change first, below zero with corrected p < 0.05.
 
     Raises: PathPatchError when there is none.
     """
-    high = effects.interval(np.random.default_rng(0))[:, 1]
-    order = [i for i in np.argsort(effects.mean(), kind="stable") if high[i] < 0][:n]
+    mean, p = effects.mean(), effects.p_adjusted(np.random.default_rng(0))
+    order = [i for i in np.argsort(mean, kind="stable") if mean[i] < 0 and p[i] < 0.05][:n]
     if not order:
-        raise PathPatchError("no head lowers the metric beyond its 95 % interval; try more prompts")
+        raise PathPatchError(
+            "no head lowers the metric with a corrected p below 0.05; "
+            "try more prompts, or more templates (fewer than six can never show it)"
+        )
     return [effects.senders[i].split(".z")[0] for i in order]
 
 

@@ -11,7 +11,7 @@ import pathpatch
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors prompts ioi smollm2 tiny models nodes forward metrics activation paths spec suffix "
-    "deltas cost effects store jobs sweeps walk plots"
+    "deltas cost uncertainty effects store jobs sweeps walk plots"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
@@ -51,7 +51,7 @@ def test_files_and_functions_stay_small(module: str):
         (r"import TransformerBridge", "models"),
         (r"import matplotlib", "plots"),
         (r"import argparse", "__main__"),
-        (r"from scipy", "effects"),
+        (r"from scipy", "uncertainty"),
     ],
 )
 def test_one_home_for_each_concern(pattern: str, home: str):

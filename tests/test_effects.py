@@ -2,13 +2,13 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from pathpatch import Effects, Node, PathPatchError
-from pathpatch.effects import About, check_folder, interval, write_file
+from pathpatch.effects import About, check_folder, write_file
 
 ABOUT = About("tiny", "0" * 64, ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
 EFFECTS = Effects(
@@ -30,42 +30,61 @@ def test_change_mean_percent_and_top_by_hand():
     assert EFFECTS.top(2) == [1, 2]
 
 
-def test_intervals_cover_the_mean_and_repeat():
-    values = np.random.default_rng(3).normal(1.0, 2.0, (2, 80))
-    low, high = interval(values, generator()).T
-    expected = 1.96 * values.std(1, ddof=1) / 80**0.5
-    assert (high - low) / 2 == pytest.approx(expected, rel=0.1)
-    assert ((low < values.mean(1)) & (values.mean(1) < high)).all()
-    assert np.array_equal(interval(values, generator()), np.stack([low, high], 1))
+def test_two_kinds_of_percent_by_hand():
+    assert EFFECTS.mean_of_percents() == pytest.approx([0, (-50 - 75) / 2, 50], abs=1e-12)
+    low, high = EFFECTS.percent_interval(generator()).T
+    assert (low[0], high[0]) == (0, 0)
+    assert (low[1], high[1]) == pytest.approx((-75, -50))  # each prompt drawn twice
+    assert (low[2], high[2]) == pytest.approx((50, 50))  # half of the base on both
+    zero = replace(EFFECTS, base=np.array([-1.0, 1.0]))
+    assert np.isnan(zero.percent()).all()
+    assert np.isfinite(zero.mean_of_percents()).all()
+    assert np.isnan(replace(EFFECTS, base=np.array([0.0, 1.0])).mean_of_percents()).all()
 
 
-def test_intervals_hold_the_truth_19_times_in_20():
-    samples = np.random.default_rng(4).normal(0.0, 1.0, (400, 40))
-    low, high = interval(samples, generator()).T
-    held = int(((low < 0) & (high > 0)).sum())
-    # A percentile bootstrap of 40 values is a little too narrow: about 94 %.
-    assert stats.binomtest(held, 400, 0.94).pvalue > 0.001
-
-
-def test_one_prompt_has_no_interval():
-    assert np.isnan(interval(np.ones((3, 1)), generator())).all()
+def test_templates_are_drawn_and_flipped_together():
+    change = np.random.default_rng(1).normal(1, 1, (3, 20)).repeat(2, 1)  # two prompts, one value
+    names = [f"{i // 2}" for i in range(40)]
+    alone = Effects(EFFECTS.senders, np.ones(40), change + 1, ABOUT)
+    together = replace(alone, templates=names)
+    once = replace(alone, base=np.ones(20), patched=change[:, ::2] + 1)
+    assert together.interval(generator()) == pytest.approx(once.interval(generator()))
+    assert together.p_adjusted(generator()).tolist() == once.p_adjusted(generator()).tolist()
+    width = np.diff(together.interval(generator())) / np.diff(alone.interval(generator()))
+    assert width == pytest.approx(np.full((3, 1), 2**0.5), rel=0.1)
 
 
 def test_save_and_load(tmp_path):
-    EFFECTS.save(tmp_path, generator())
+    effects = replace(EFFECTS, templates=["1", "2"])
+    effects.save(tmp_path, generator())
     data = json.loads((tmp_path / "effects.json").read_text())
-    keys = "model senders receivers at frozen direction metric engine base patched".split()
+    keys = (
+        "model senders receivers at frozen direction metric engine templates base patched".split()
+    )
     assert set(keys) <= set(data)
     assert data["patched"] == EFFECTS.patched.tolist()
     assert [str(Node.parse(name)) for name in data["senders"]] == data["senders"]
     again = Effects.load(tmp_path)
-    assert again.about == ABOUT
+    assert (again.about, again.templates) == (ABOUT, ["1", "2"])
     assert np.array_equal(again.patched, EFFECTS.patched)
     with (tmp_path / "effects.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["sender"] for row in rows] == EFFECTS.senders
     assert float(rows[1]["mean_change"]) == -2
+    assert float(rows[1]["percent_ratio_of_means"]) == pytest.approx(-200 / 3)
+    assert float(rows[1]["percent_mean_of_ratios"]) == pytest.approx(-62.5)
+    assert float(rows[0]["p_adjusted"]) == 1 > float(rows[1]["p_adjusted"]) > 0
+    assert float(rows[0]["low_95"]) == float(rows[0]["high_95"]) == 0
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["effects.csv", "effects.json"]
+
+
+def test_a_file_without_templates_can_still_be_read(tmp_path):
+    EFFECTS.save(tmp_path, generator())
+    path = tmp_path / "effects.json"
+    data = json.loads(path.read_text())
+    del data["templates"]
+    path.write_text(json.dumps(data))
+    assert Effects.load(tmp_path).templates == []
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Sweeps over many prompts: both engines, both directions, what they record and refuse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from test_cost import tight
 
 from pathpatch import (
     LOGITS,
+    Effects,
     How,
     PathPatchError,
     answer_prob,
@@ -21,6 +24,7 @@ from pathpatch import (
     strongest,
     sweep,
 )
+from pathpatch.effects import About
 
 SENDERS = ["0.1@END", "1.mlp_out@END", "0.2@END+1.0@END", "embed@END", "2.0@END"]
 RECEIVERS = ["1.0.q@END", "2.1.q@END"]
@@ -50,6 +54,7 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     assert (about.engine, about.direction, about.frozen) == (engine, "denoising", "heads")
     assert (about.at, about.metric) == ("END", "logit_diff")
     assert about.receivers == RECEIVERS
+    assert effects.templates == ["1", "1", "2", "2", "3", "3"]
 
 
 def test_blocks_of_prompts_give_the_same(tiny: Tiny):
@@ -96,22 +101,24 @@ def test_baseline(tiny: Tiny):
     assert found["logit_diff_corrupt"] == pytest.approx(logit_diff(other, tiny.prompts).numpy())
 
 
-def test_strongest_asks_for_an_interval_below_zero(tiny: Tiny):
-    effects = sweep(
-        tiny.model, tiny.prompts, senders=heads(tiny.model, "END"), receivers=["logits"]
-    )
-    patched = np.tile(effects.base, (len(effects.senders), 1))
+def test_strongest_asks_for_a_corrected_p():
+    names = [f"{layer}.{head}" for layer in range(3) for head in range(6)]
+    base = np.ones(30)
+    patched = base + np.random.default_rng(0).normal(0, 0.1, (18, 30))
     patched[3] -= 1.0
     patched[5] -= 2.0
     patched[7] += 5.0
     patched[8, ::2] -= 9.0  # a large mean, but not on every prompt
     patched[8, 1::2] += 8.0
-    found = type(effects)(effects.senders, effects.base, patched, effects.about)
-    names = [effects.senders[i].removesuffix(".z@END") for i in (5, 3)]
-    assert strongest(found, 3) == names
-    assert strongest(found, 1) == names[:1]
-    with pytest.raises(PathPatchError, match="no head lowers the metric"):
-        strongest(type(effects)(effects.senders, effects.base, -0 * patched, effects.about), 3)
+    patched[9, :6] -= 3.0  # the interval excludes zero, as that of one head in twenty would
+    about = About("tiny", "", ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
+    found = Effects([f"{name}.z@END" for name in names], base, patched, about)
+    assert found.interval(np.random.default_rng(0))[9, 1] < 0
+    assert strongest(found, 9) == [names[5], names[3]]
+    assert strongest(found, 1) == [names[5]]
+    for useless in ({"patched": 0 * patched + 1}, {"templates": [f"{i % 5}" for i in range(30)]}):
+        with pytest.raises(PathPatchError, match="no head lowers the metric"):
+            strongest(replace(found, **useless), 3)
 
 
 def test_the_walk_hands_on_what_it_finds(tiny: Tiny, monkeypatch):
