@@ -1,14 +1,18 @@
 """Activation patching: overwrite nodes with their values from another run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from jaxtyping import Float
 from torch import Tensor
 
+from pathpatch.blocks import measure, say_cost
+from pathpatch.effects import Effects
+from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
+from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, as_nodes
-from pathpatch.prompts import Tokens
+from pathpatch.nodes import LOGITS, Node, Sets, as_nodes, node_set
+from pathpatch.prompts import Prompts, Tokens
 
 
 def activation_patch(
@@ -25,3 +29,46 @@ def activation_patch(
     """
     writes = {node: source[node] for node in as_nodes(nodes)}
     return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+def activation_sweep(
+    model: Model, prompts: Prompts, nodes: Iterable[Node | str], metric: Metric = logit_diff
+) -> Effects:
+    """Patch each node by itself into the clean run, on every prompt, from the corrupt run.
+
+    An entry is a node, or several joined by + that are patched together ("9.6@END+9.9@END");
+    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. Says what it costs
+    first, and shows progress.
+
+    Returns: Effects, the metric of every entry on every prompt. It names no receivers: every
+    reader of a node sees its new value.
+    Raises: PathPatchError, before any pass, for nodes that do not exist.
+    Book: chapter 3.
+    """
+    sets = check_sets(model, prompts.clean, nodes)
+
+    def patch(block: Prompts) -> Iterator[tuple[list[int], Tensor]]:
+        source = run(model, block.corrupt, reads=[node for nodes in sets for node in nodes])
+        for i, nodes in enumerate(sets):
+            logits = activation_patch(model, block.clean, source, nodes=nodes)
+            yield [i], metric(logits, block)[None]
+
+    say_cost(model, prompts, "activation patching", 2.0 + len(sets))
+    asked = {"receivers": [], "frozen": "nothing", "engine": "activation patching"}
+    return measure(model, prompts, sets, patch, metric, **asked)
+
+
+def check_sets(model: Model, tokens: Tokens, nodes: Iterable[Node | str]) -> Sets:
+    """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
+    if isinstance(nodes, str):
+        raise PathPatchError(f"expected a list of nodes, got the string {nodes!r}; use [{nodes!r}]")
+    sets = [node_set(names) for names in nodes]
+    if not sets:
+        raise PathPatchError("the list of nodes to patch is empty; give at least one")
+    for node in [node for nodes in sets for node in nodes]:
+        node.check(model)
+        if node.kind == "logits":
+            raise PathPatchError("the logits cannot be patched: the metric is read from them")
+        if node.at is not None:
+            tokens.at(node.at)
+    return sets

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import Node
+from pathpatch.nodes import Node, Sets
 from pathpatch.prompts import Prompts
-from pathpatch.suffix import Question, Scene, Sets, Stored, look, pass_d, project, take
+from pathpatch.suffix import Question, Scene, Stored, look, pass_d, project, take
 
 ROWS = 8192  # residual vectors in a batch: about 300 MB for SmolLM2
 

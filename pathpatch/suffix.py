@@ -16,10 +16,9 @@ from torch import Tensor
 
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import Node
+from pathpatch.nodes import Node, Sets
 from pathpatch.prompts import END, Tokens
 
-Sets = Sequence[Sequence[Node]]
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
 
 

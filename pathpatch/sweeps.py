@@ -1,27 +1,23 @@
 """Sweeps: path patching of many senders over many prompts, one row for each sender."""
 
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pathpatch.blocks import as_array, blocks, measure, say_cost
 from pathpatch.deltas import patch_all, supports, work
-from pathpatch.effects import About, Effects
+from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
-from pathpatch.models import Model, fingerprint
-from pathpatch.nodes import LOGITS, Node, as_nodes, heads, mlps
+from pathpatch.models import Model
+from pathpatch.nodes import LOGITS, Node, Sets, as_nodes, heads, mlps, node_set
 from pathpatch.paths import check_nodes, path_patch
 from pathpatch.prompts import Prompts
-from pathpatch.suffix import Sets
 
-BLOCK = 32  # prompts in one forward pass
 FROZEN: dict[str, Callable[[Model], list[Node]]] = {
     "heads": heads,
     "heads+mlps": lambda model: heads(model) + mlps(model),
@@ -50,7 +46,7 @@ def sweep(
     Raises: PathPatchError, before any pass, for nodes that do not exist or cannot do this.
     Book: chapter 5.
     """
-    sets = [as_nodes(str(sender).split("+")) for sender in senders]
+    sets = [node_set(sender) for sender in senders]
     targets = as_nodes(receivers)
     kept = heads(model) if frozen is None else as_nodes(frozen)
     if not sets:
@@ -62,29 +58,18 @@ def sweep(
     name = _frozen_name(model, kept)
     if name not in FROZEN or not supports(model):
         engine = "literal"
-    _say_cost(engine, model, prompts, sets, targets, kept)
-    base, patched = [], []
-    with tqdm(total=len(prompts) * len(sets), unit="patch", delay=2, desc=engine) as bar:
-        for block in blocks(prompts):
-            base.append(metric(run(model, block.clean, reads=[LOGITS])[LOGITS], block))
-            values = base[-1].repeat(len(sets), 1)  # for the senders that no receiver can see
-            for rows, found in ENGINES[engine](model, block, sets, targets, kept, metric):
-                values[rows] = found
-                bar.update(len(rows) * len(block))
-            patched.append(values)
-        bar.update(bar.total - bar.n)
-    about = About(
-        model=model.cfg.model_name,
-        model_sha256=fingerprint(model),
+    passes = _passes(engine, model, prompts, sets, targets, kept)
+    say_cost(model, prompts, f"{engine} engine", passes)
+    return measure(
+        model,
+        prompts,
+        sets,
+        lambda block: ENGINES[engine](model, block, sets, targets, kept, metric),
+        metric,
         receivers=[str(node) for node in targets],
-        at=",".join(dict.fromkeys(str(node.at) for nodes in sets for node in nodes)),
         frozen=name,
-        direction=prompts.direction,
-        metric=getattr(metric, "__name__", "custom"),
         engine=engine,
     )
-    names = ["+".join(map(str, nodes)) for nodes in sets]
-    return Effects(names, as_array(torch.cat(base)), as_array(torch.cat(patched, 1)), about)
 
 
 def literal_passes(
@@ -130,28 +115,13 @@ def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
     return {name: as_array(torch.cat(values)) for name, values in found.items()}
 
 
-def blocks(prompts: Prompts) -> list[Prompts]:
-    return [prompts[i : i + BLOCK] for i in range(0, len(prompts), BLOCK)]
-
-
-def _say_cost(
+def _passes(
     engine: str, model: Model, prompts: Prompts, sets: Sets, targets: list[Node], kept: list[Node]
-) -> None:
-    """Before a run of over two seconds, say what it will take, by the time of one forward pass."""
-    first, *others = blocks(prompts)
-    started = time.perf_counter()
-    run(model, first.clean, reads=[LOGITS])
-    seconds = time.perf_counter() - started
-    each = 1 if any(node.kind == "logits" for node in targets) else 2
-    fast = engine == "fast"
-    passes = 3 + (work(model, first, sets, targets, kept) if fast else each * len(sets))
-    passes *= 1 + len(others)
-    if passes * seconds > 2:
-        print(
-            f"{engine} engine: the work of about {passes:.0f} forward passes of up to {BLOCK} "
-            f"prompts, about {passes * seconds / 60:.1f} minutes",
-            file=sys.stderr,
-        )
+) -> float:
+    """What a sweep costs, in forward passes for each block of prompts."""
+    if engine == "fast":
+        return 3 + work(model, blocks(prompts)[0], sets, targets, kept)
+    return 3.0 + (1 if any(node.kind == "logits" for node in targets) else 2) * len(sets)
 
 
 def _frozen_name(model: Model, frozen: list[Node]) -> str:
@@ -160,7 +130,3 @@ def _frozen_name(model: Model, frozen: list[Node]) -> str:
         if set(nodes(model)) == set(frozen):
             return name
     return ",".join(map(str, frozen))
-
-
-def as_array(values: Tensor) -> np.ndarray:
-    return values.double().cpu().numpy()

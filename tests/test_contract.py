@@ -10,8 +10,8 @@ import pathpatch
 
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
-    "errors prompts ioi smollm2 tiny models nodes forward metrics activation paths suffix deltas "
-    "effects sweeps walk plots"
+    "errors files prompts facts ioi smollm2 tiny models nodes forward metrics effects blocks "
+    "activation tracing paths suffix deltas sweeps walk plots"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 

@@ -57,7 +57,7 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
 def test_blocks_of_prompts_give_the_same(tiny: Tiny, monkeypatch):
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, "metric": answer_prob}
     whole = sweep(tiny.model, tiny.prompts, **kwargs)
-    monkeypatch.setattr("pathpatch.sweeps.BLOCK", 4)
+    monkeypatch.setattr("pathpatch.blocks.BLOCK", 4)
     parts = sweep(tiny.model, tiny.prompts, **kwargs)
     assert np.abs(whole.patched - parts.patched).max() < 1e-10
     assert np.abs(whole.base - parts.base).max() < 1e-10
@@ -84,7 +84,8 @@ def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
-    monkeypatch.setattr("pathpatch.sweeps.run", None)  # a pass would be a TypeError
+    for module in ("sweeps", "blocks"):
+        monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, **change}
     with pytest.raises(PathPatchError, match=words):
         sweep(tiny.model, tiny.prompts, **kwargs)
@@ -92,7 +93,7 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
 
 def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
     seconds = itertools.count(0.0, 10.0)
-    monkeypatch.setattr("pathpatch.sweeps.time.perf_counter", lambda: next(seconds))
+    monkeypatch.setattr("pathpatch.blocks.time.perf_counter", lambda: next(seconds))
     sweep(tiny.model, tiny.prompts, senders=SENDERS, receivers=RECEIVERS, engine="literal")
     assert "literal engine: the work of about 13 forward passes" in capsys.readouterr().err
 
