@@ -29,6 +29,7 @@ _HOOKS = {
     "embed": "hook_embed",
     "logits": "unembed.hook_out",
 }
+KINDS = tuple(_HOOKS)
 _OF_HEADS = ("z", "q", "k", "v", "pattern")
 _OF_MODEL = ("embed", "logits")
 _FORM = re.compile(r"(?:(\d+)\.)?(?:(kv)?(\d+)(?:\.|(?=@|$)))?([a-z_]+)?(?:@(.+))?")

@@ -3,7 +3,6 @@
 import numpy as np
 import oracle
 import pytest
-import torch
 from conftest import Tiny, as_oracle, ends
 from test_transformer_lens import double, theirs  # noqa: F401  (their tables have a default dtype)
 
@@ -129,12 +128,9 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
 def test_grids(tiny: Tiny):
     layers, n_heads = tiny.model.cfg.n_layers, tiny.model.cfg.n_heads
     assert len(grid(tiny.model, "k", ["S2", "END", 3])) == layers * n_heads * 3
-    assert [str(n) for n in grid(tiny.model, "mlp_out", ["S2"])][:2] == ["0.mlp_out@S2"] + [
-        "1.mlp_out@S2"
-    ]
-    assert [str(n) for n in grid(tiny.model, "embed", tiny.prompts.clean.positions)][-1:] == [
-        "embed@END"
-    ]
+    names = [str(node) for node in grid(tiny.model, "mlp_out", ["S2"])]
+    assert names == [f"{layer}.mlp_out@S2" for layer in range(layers)]
+    names = [str(node) for node in grid(tiny.model, "embed", tiny.prompts.clean.positions)]
+    assert names == ["embed@IO", "embed@S1", "embed@S1+1", "embed@S2", "embed@END"]
     with pytest.raises(PathPatchError, match="did you mean 'mlp_out'"):
         grid(tiny.model, "mlpout")
-    assert torch.is_tensor(tiny.prompts.clean.at("END"))

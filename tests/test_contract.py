@@ -11,7 +11,7 @@ import pathpatch
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models nodes forward metrics effects blocks "
-    "activation tracing paths suffix deltas sweeps walk plots"
+    "activation tracing paths suffix deltas sweeps walk plots report"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
