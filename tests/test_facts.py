@@ -27,6 +27,8 @@ def test_the_subject_is_found_in_the_tokens():
     assert words == [" Mary", " and", " John"]
     assert [pair.group for pair in prompts.pairs] == [FACT.template, "{} went to"]
     assert (prompts.pairs[0].answer, prompts.pairs[0].foil) == (" Anna", " Susan")
+    tight = Fact("Then,{} went to", " Mary", " Anna", " John", " Paul")  # nothing before it
+    assert fact_prompts(tokenizer, [tight]).clean.at(FIRST).tolist() == [2]
     at_the_end = fact_prompts(tokenizer, facts[2:])
     assert at_the_end.clean.at(LAST).tolist() == at_the_end.clean.at("END").tolist()
     with pytest.raises(PathPatchError, match=f"no position '{NEXT}'"):
