@@ -1,29 +1,32 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
-Read the modules in the order in which data flows: prompts, ioi, models, nodes, forward (passes A
-and B), metrics, activation, paths (passes C and D), spec, suffix and deltas (C and D, fast), cost,
-uncertainty, effects, store, jobs, sweeps, walk, plots.
+Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
+(passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
+and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots.
 """
 
 from pathpatch.activation import activation_patch
 from pathpatch.cost import Plan, plan
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
+from pathpatch.facts import Fact, fact_prompts, load_facts
 from pathpatch.forward import Run, run
 from pathpatch.ioi import ioi_prompts
 from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
-from pathpatch.nodes import LOGITS, Node, heads, mlps
+from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
 from pathpatch.paths import path_patch
 from pathpatch.plots import heat_map
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
-from pathpatch.sweeps import baseline, sweep
+from pathpatch.sweeps import activation_sweep, baseline, sweep
+from pathpatch.tracing import Trace, causal_trace, embedding_std, gaussian_noise
 from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
     "Effects",
+    "Fact",
     "How",
     "Node",
     "Pair",
@@ -32,13 +35,21 @@ __all__ = [
     "Prompts",
     "Run",
     "Tokens",
+    "Trace",
     "activation_patch",
+    "activation_sweep",
     "answer_prob",
     "baseline",
+    "causal_trace",
+    "embedding_std",
+    "fact_prompts",
+    "gaussian_noise",
+    "grid",
     "heads",
     "heat_map",
     "ioi_prompts",
     "ioi_walk",
+    "load_facts",
     "load_model",
     "load_prompts",
     "logit_diff",
@@ -51,5 +62,6 @@ __all__ = [
     "strongest",
     "sweep",
     "tiny_model",
+    "windows",
     "wrap",
 ]

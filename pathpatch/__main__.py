@@ -1,27 +1,29 @@
-"""The command line: python -m pathpatch ioi | sweep | check-model."""
+"""The command line: python -m pathpatch ioi | sweep | patch | trace | check-model."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 
-import numpy as np
+import torch
 
-from pathpatch.effects import Effects, check_folder, write_file
+from pathpatch.effects import check_folder
 from pathpatch.errors import PathPatchError
-from pathpatch.ioi import ioi_prompts, templates
-from pathpatch.models import Model, fingerprint, load_model
-from pathpatch.nodes import heads, mlps
-from pathpatch.prompts import Prompts, load_prompts
+from pathpatch.facts import FACTS, FIRST, LAST, fact_prompts, load_facts
+from pathpatch.ioi import ioi_prompts
+from pathpatch.metrics import answer_prob, logit_diff
+from pathpatch.models import load_model
+from pathpatch.nodes import KINDS, PAPER, grid, heads, mlps, node_set, windows
+from pathpatch.prompts import load_prompts
+from pathpatch.report import report, report_baseline
 from pathpatch.smollm2 import SMOLLM2_SHA256, smollm2_file
 from pathpatch.spec import ENGINES, FROZEN, How
-from pathpatch.sweeps import baseline, sweep
-from pathpatch.uncertainty import interval
+from pathpatch.sweeps import activation_sweep, sweep
+from pathpatch.tracing import SEVERED, causal_trace, embedding_std, gaussian_noise
 from pathpatch.walk import STEPS, ioi_walk
 
 SENDERS = {"heads": heads, "mlps": mlps}
+METRICS = {"logit_diff": logit_diff, "answer_prob": answer_prob}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +44,10 @@ def _ioi(options: argparse.Namespace) -> None:
     out = check_folder(options.out)
     model = load_model(options.model)
     prompts = ioi_prompts(model.tokenizer, options.prompts, Random(options.seed))
-    _baseline(model, prompts, out, options.seed)
+    report_baseline(model, prompts, out, options.seed)
     how = How(memory=options.memory, folder=out)
     for name, (title, effects) in zip(STEPS, ioi_walk(model, prompts, how), strict=True):
-        _report(effects, title, out / name, options.seed)
+        report(effects, title, out / name, options.seed)
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -66,7 +68,43 @@ def _sweep(options: argparse.Namespace) -> None:
         frozen=FROZEN[options.frozen](model),
         how=How(options.engine, options.memory, out),
     )
-    _report(effects, f"{options.senders} to {options.receivers}", out, options.seed)
+    report(effects, f"{options.senders} to {options.receivers}", out, options.seed)
+
+
+def _patch(options: argparse.Namespace) -> None:
+    out = check_folder(options.out)
+    model = load_model(options.model)
+    prompts = load_prompts(options.prompts, model.tokenizer)
+    if options.direction == "denoising":
+        prompts = prompts.swapped()
+    how = How(memory=options.memory, folder=out)
+    kind = {"heads": "z", "mlps": "mlp_out"}.get(options.nodes, options.nodes)
+    nodes = grid(model, kind) if kind in KINDS else options.nodes.split(",")
+    entries = [_place(str(node), at) for node in nodes for at in options.at.split(",")]
+    effects = activation_sweep(model, prompts, entries, METRICS[options.metric], how)
+    report(effects, f"{options.direction} {options.nodes}", out, options.seed)
+
+
+def _trace(options: argparse.Namespace) -> None:
+    out = check_folder(options.out)
+    model = load_model(options.model)
+    facts = load_facts(options.facts)
+    prompts = fact_prompts(model.tokenizer, facts)
+    at, noise = options.at.split(","), None
+    entries = [f"{node}@{where}" for node in grid(model, options.restore) for where in at]
+    if options.restore in SEVERED:
+        entries = windows(model, options.restore, at, tuple(options.reach))
+    if options.corruption == "noise":
+        scale = options.sigmas * embedding_std(model, [fact.subject for fact in facts])
+        generator = torch.Generator().manual_seed(options.seed)
+        noise = gaussian_noise(model, prompts.clean, scale, generator, options.draws)
+    metric = METRICS[options.metric]
+    trace = causal_trace(model, prompts, entries, noise=noise, severed=options.sever, metric=metric)
+    print(
+        f"mean {options.metric}: clean {trace.clean.mean():.3f}, "
+        f"corrupted {trace.corrupted.mean():.3f}, {len(trace.corrupted)} draw(s)"
+    )
+    report(trace, f"{options.restore} restored", out, options.seed)
 
 
 def _check_model(options: argparse.Namespace) -> None:
@@ -75,38 +113,12 @@ def _check_model(options: argparse.Namespace) -> None:
 
 def _place(names: str, at: str) -> str:
     """Add the position to the nodes that have none. The logits are only read at END."""
-    places = {name: "END" if name.strip() == "logits" else at for name in names.split("+")}
-    return "+".join(n if "@" in n else f"{n.strip()}@{place}" for n, place in places.items())
-
-
-def _baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> None:
-    values = baseline(model, prompts)
-    summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
-    print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
-    for name, numbers in values.items():
-        low, high = interval(numbers, np.random.default_rng(seed), templates(prompts))
-        summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
-        print(f"  {name:22} {numbers.mean():8.3f}   [{low:.3f}, {high:.3f}]")
-    write_file(out / "baseline.json", json.dumps(summary, indent=1).encode())
-
-
-def _report(effects: Effects, title: str, out: Path, seed: int) -> None:
-    """Print the strongest senders, write the table and, for heads, the heat map."""
-    from pathpatch.plots import save_heat_map
-
-    effects.save(out, np.random.default_rng(seed))
-    generator = np.random.default_rng(seed)  # and in the order of `save`: the same numbers
-    p, intervals = effects.p_adjusted(generator), effects.interval(generator)
-    print(f"\n{title} ({len(effects.base)} prompts, change of {effects.about.metric})")
-    for i in effects.top(10):
-        low, high = intervals[i]
-        print(
-            f"  {effects.senders[i]:20} {effects.mean()[i]:+8.3f}   [{low:+.3f}, {high:+.3f}]"
-            f"   p {p[i]:.4f}   {effects.percent()[i]:+7.1f} %"
-        )
-    if effects.of_heads():
-        save_heat_map(effects, out / "effects.png", title)
-    print(f"  written: {out}")
+    nodes = [(str(node), node) for node in node_set(names)]
+    places = [at if node.kind != "logits" else "END" for _, node in nodes]
+    return "+".join(
+        name if node.at is not None else f"{name}@{place}"
+        for (name, node), place in zip(nodes, places, strict=True)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,14 +139,42 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--engine", choices=ENGINES, default="fast")
     one.set_defaults(command=_sweep, out="out/sweep")
 
-    for command in (ioi, one):
+    patch = commands.add_parser("patch", help="activation patch every node by itself")
+    patch.add_argument("--prompts", required=True, metavar="FILE", help="JSON list of prompt pairs")
+    patch.add_argument("--nodes", default="heads", help="heads, mlps, a kind, or nodes: 9.6.q,a+b")
+    patch.add_argument("--at", default="END", help="positions of nodes that name none: S2,END")
+    patch.add_argument("--direction", choices=["noising", "denoising"], default="noising")
+    patch.add_argument("--metric", choices=METRICS, default="logit_diff")
+    patch.set_defaults(command=_patch, out="out/patch")
+
+    trace = commands.add_parser("trace", help="causal tracing of facts")
+    _add_trace_options(trace)
+    trace.set_defaults(command=_trace, out="out/trace")
+
+    for command in (ioi, one, patch):
+        command.add_argument("--memory", type=float, default=2, help="GiB beside the model")
+    for command in (ioi, one, patch, trace):
         command.add_argument("--model", default="smollm2", help="default %(default)s")
         command.add_argument("--out", help="folder for the results (default %(default)s)")
-        command.add_argument("--memory", type=float, default=2, help="GiB beside the model")
-        command.add_argument("--seed", type=int, default=0, help="of names and intervals")
+        command.add_argument("--seed", type=int, default=0, help="of names, noise and intervals")
     check = commands.add_parser("check-model", help="verify the installed SmolLM2 file")
     check.set_defaults(command=_check_model)
     return parser
+
+
+def _add_trace_options(trace: argparse.ArgumentParser) -> None:
+    add = trace.add_argument
+    add(
+        "--facts", default=FACTS, metavar="FILE", help="JSON list of facts (default: the library's)"
+    )
+    add("--restore", choices=["resid_post", *SEVERED], default="resid_post")
+    add("--at", default=f"{FIRST},{LAST},END", help="positions (default %(default)s)")
+    add("--reach", type=int, nargs=2, default=PAPER, help="layers below and above in a window")
+    add("--sever", choices=SEVERED, action="append", default=[], help="freeze as corrupted")
+    add("--corruption", choices=["noise", "replace"], default="noise")
+    add("--sigmas", type=float, default=3.0, help="of the noise, in standard deviations")
+    add("--draws", type=int, default=10, help="of the noise (default %(default)s)")
+    add("--metric", choices=METRICS, default="answer_prob")
 
 
 if __name__ == "__main__":

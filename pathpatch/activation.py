@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor
 
+from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, as_nodes
+from pathpatch.nodes import LOGITS, Node, Sets, as_nodes, node_set
 from pathpatch.prompts import Tokens
 
 
@@ -25,3 +26,19 @@ def activation_patch(
     """
     writes = {node: source[node] for node in as_nodes(nodes)}
     return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+def check_sets(model: Model, tokens: Tokens, nodes: Iterable[Node | str]) -> Sets:
+    """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
+    if isinstance(nodes, str):
+        raise PathPatchError(f"expected a list of nodes, got the string {nodes!r}; use [{nodes!r}]")
+    sets = [node_set(names) for names in nodes]
+    if not sets:
+        raise PathPatchError("the list of nodes to patch is empty; give at least one")
+    for node in [node for nodes in sets for node in nodes]:
+        node.check(model)
+        if node.kind == "logits":
+            raise PathPatchError("the logits cannot be patched: the metric is read from them")
+        if node.at is not None:
+            tokens.at(node.at)
+    return sets

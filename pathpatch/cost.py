@@ -4,6 +4,7 @@ The formulas count multiply-adds with weights (those of attention scores are few
 Book: chapter 11.
 """
 
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -59,12 +60,20 @@ def plan(
     needs more memory than it may use.
     Book: chapter 11.
     """
-    spec, how = Spec.ask(model, prompts, senders, receivers, frozen, metric), how or How()
+    spec = Spec.ask(model, prompts, senders, receivers, frozen, metric)
+    return plan_spec(model, prompts, spec, how or How())
+
+
+def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How) -> Plan:
+    """Choose the engine, and sizes of blocks that keep within the memory."""
     fast = how.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
-    spec = replace(spec, engine="fast" if fast else "literal")
+    if spec.receivers:
+        spec = replace(spec, engine="fast" if fast else "literal")
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     each, row = _bytes(question)
-    vectors = question.rows() // len(prompts) if fast else 0  # one sender's, for each prompt
+    vectors = (
+        question.rows() // len(prompts) if spec.engine == "fast" else 0
+    )  # one sender's, for each prompt
     half = how.memory * GIB / 2
     block = int(min(half / each, half / max(1, vectors * row), spec.block, len(prompts)))
     if block < 1:
@@ -73,7 +82,7 @@ def plan(
             f"{2 * max(each, vectors * row) / GIB:.2g} GiB beside the model; {how.memory:g} are "
             f"allowed (memory)"
         )
-    rows = int(max(block * vectors, min(half / row, spec.rows))) if fast else 0
+    rows = int(max(block * vectors, min(half / row, spec.rows))) if vectors else 0
     spec = replace(spec, block=block, rows=rows)
     parts = [prompts[i : i + block] for i in range(0, len(prompts), block)]
     one = forward_multiply_adds(model, prompts)
@@ -88,11 +97,23 @@ def plan(
     )
 
 
+def say(model: Model, prompts: Prompts, what: str, passes: int) -> None:
+    """Before a run of over two seconds that is no sweep, say what it will take."""
+    seconds = passes * forward_multiply_adds(model, prompts) * _seconds_each(model, prompts[:8])
+    if seconds > 2:
+        print(
+            f"{what}: {passes} forward passes of {len(prompts)} prompts, about "
+            f"{seconds / 60:.1f} minutes",
+            file=sys.stderr,
+        )
+
+
 def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
     """Of all passes for one block of prompts."""
     forward = forward_multiply_adds(model, prompts)
-    if spec.engine == "literal":
-        each = 1 if any(node.kind == "logits" for node in spec.receivers) else 2
+    if spec.engine != "fast":
+        pass_d = spec.receivers and all(node.kind != "logits" for node in spec.receivers)
+        each = 2 if pass_d else 1
         return forward * (2 + each * len(spec.senders))
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     layers, top = model.cfg.n_layers, question.top()

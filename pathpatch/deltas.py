@@ -17,9 +17,9 @@ from torch import Tensor
 
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node
+from pathpatch.nodes import LOGITS, Node, Sets
 from pathpatch.prompts import Prompts
-from pathpatch.spec import Sets, Spec, first_layer
+from pathpatch.spec import Spec, first_layer
 from pathpatch.suffix import Question, Scene, Stored, look, pass_d, project, take
 
 Found: TypeAlias = Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]

@@ -6,10 +6,11 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import replace
 from typing import TypeAlias
 
-import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from pathpatch.activation import activation_patch
+from pathpatch.blocks import as_array
 from pathpatch.deltas import Found, patch_all
 from pathpatch.effects import Array
 from pathpatch.forward import run
@@ -21,15 +22,15 @@ from pathpatch.spec import Spec
 
 Job: TypeAlias = tuple[slice, slice]  # some senders and some prompts
 Tick: TypeAlias = Callable[[int], object]
-SENDERS = {"fast": 4096, "literal": 8}  # in a job; each job repeats passes A and B
+SENDERS = {"fast": 4096}  # in a job, which repeats passes A and B; the other engines: 8
 _ONE_AT_A_TIME = threading.Lock()  # hooks sit on the model: threads that share it must take turns
 
 
-def grid(senders: int, prompts: int, spec: Spec) -> list[Job]:
+def job_grid(senders: int, prompts: int, spec: Spec) -> list[Job]:
     """The grid of senders and prompts in blocks."""
     rows, columns = (
         [slice(i, min(i + size, length)) for i in range(0, length, size)]
-        for length, size in ((senders, SENDERS[spec.engine]), (prompts, spec.block))
+        for length, size in ((senders, SENDERS.get(spec.engine, 8)), (prompts, spec.block))
     )
     return [(row, column) for column in columns for row in rows]
 
@@ -102,8 +103,21 @@ def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, 
     return spec.metric(b[LOGITS], prompts), passes_c_and_d()
 
 
-_ENGINES = {"fast": patch_all, "literal": literal_passes}
+def activation_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, Found]:
+    """Activation patching of one set of nodes after another. Returns: as `patch_all`."""
+    b = run(model, prompts.clean, reads=[LOGITS])
+    a = run(model, prompts.corrupt, reads=[node for nodes in spec.senders for node in nodes])
+
+    def passes() -> Found:
+        for i, nodes in enumerate(spec.senders):
+            logits = activation_patch(model, prompts.clean, a, nodes=nodes)
+            yield [i], spec.metric(logits, prompts)[None]
+
+    return spec.metric(b[LOGITS], prompts), passes()
 
 
-def as_array(values: Tensor) -> np.ndarray:
-    return values.double().cpu().numpy()
+_ENGINES = {
+    "fast": patch_all,
+    "literal": literal_passes,
+    "activation patching": activation_passes,
+}

@@ -9,8 +9,9 @@ logits          without a position: all positions
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.models import Model
@@ -28,6 +29,7 @@ _HOOKS = {
     "embed": "hook_embed",
     "logits": "unembed.hook_out",
 }
+KINDS = tuple(_HOOKS)
 _OF_HEADS = ("z", "q", "k", "v", "pattern")
 _OF_MODEL = ("embed", "logits")
 _FORM = re.compile(r"(?:(\d+)\.)?(?:(kv)?(\d+)(?:\.|(?=@|$)))?([a-z_]+)?(?:@(.+))?")
@@ -103,7 +105,11 @@ class Node:
                 )
 
 
+Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
+
 LOGITS = Node("logits", at="END")
+PAPER, CODE = (4, 5), (5, 4)  # how far a window of ROME reaches, below and above
+_JOIN = re.compile(r"\+(?=\s*(?:\d+\.|embed|logits))")  # a + before a node: not that of S1+1
 
 
 def as_nodes(nodes: Iterable[Node | str]) -> list[Node]:
@@ -113,12 +119,47 @@ def as_nodes(nodes: Iterable[Node | str]) -> list[Node]:
     return list(dict.fromkeys(Node.parse(n) if isinstance(n, str) else n for n in nodes))
 
 
+def node_set(names: Node | str) -> list[Node]:
+    """The nodes of a set: one, or several joined by + ("9.6@END+9.9@S1+1" is two)."""
+    return as_nodes(_JOIN.split(str(names)))
+
+
+def grid(model: Model, kind: str, positions: Iterable[str | int | None] = (None,)) -> list[Node]:
+    """All nodes of a kind, layer by layer: every head, where it has heads, at every position.
+
+    Raises: PathPatchError for an unknown kind.
+    """
+    if kind not in _HOOKS:
+        raise PathPatchError(f"unknown kind {kind!r}; {did_you_mean(kind, _HOOKS)}")
+    layers = [None] if kind in _OF_MODEL else range(model.cfg.n_layers)
+    numbers = range(model.cfg.n_heads) if kind in _OF_HEADS else [None]
+    at = list(positions)
+    return [Node(kind, i, head, at=where) for i in layers for head in numbers for where in at]
+
+
 def heads(model: Model, at: str | int | None = None) -> list[Node]:
     """The outputs of all heads: what the paper freezes in pass C."""
-    layers, n_heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
-    return [Node("z", layer, head, at=at) for layer in layers for head in n_heads]
+    return grid(model, "z", [at])
 
 
 def mlps(model: Model, at: str | int | None = None) -> list[Node]:
     """The outputs of all MLPs: freeze these too for edge patching."""
-    return [Node("mlp_out", layer, at=at) for layer in range(model.cfg.n_layers)]
+    return grid(model, "mlp_out", [at])
+
+
+def windows(
+    model: Model, kind: str, positions: Iterable[str | int], reach: tuple[int, int] = PAPER
+) -> list[str]:
+    """Runs of neighbouring layers, restored together: one around each layer, at each position.
+
+    reach: how many layers below and above; at both ends of the model the window is cut off. The
+    paper says l-4 to l+5 (PAPER), its code does l-5 to l+4 (CODE). Source: Meng et al. 2022.
+    """
+    (below, above), layers, at = reach, range(model.cfg.n_layers), list(positions)
+    return [
+        "+".join(
+            str(Node(kind, i, at=where)) for i in layers[max(0, mid - below) : mid + above + 1]
+        )
+        for mid in layers
+        for where in at
+    ]

@@ -4,6 +4,7 @@ A pair is a clean prompt (the behaviour is present), a corrupt prompt of the sam
 the token that should win (answer) and the one it competes with (foil).
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.files import read_rows
 
 END = "END"
 _TYPES = {"clean": str, "corrupt": str, "answer": str, "foil": str, "positions": dict}
@@ -92,6 +94,13 @@ class Prompts:
         words = self.answer[rows], self.foil[rows]
         return Prompts(*tokens, *words, self.pairs[rows], self.direction)
 
+    def sha256(self) -> str:
+        """SHA-256 of the tokens, positions and answers: which prompts a result belongs to."""
+        numbers = {"clean": self.clean.ids, "corrupt": self.corrupt.ids, "answer": self.answer}
+        numbers |= {"foil": self.foil, **dict(sorted(self.clean.positions.items()))}
+        text = json.dumps({name: tensor.tolist() for name, tensor in numbers.items()})
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def swapped(self) -> "Prompts":
         """The other direction: the corrupt run is patched with clean values (denoising).
 
@@ -132,32 +141,12 @@ def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PathPatchError(f"cannot read prompts from {path}: {error}") from error
-    if not isinstance(rows, list):
-        raise PathPatchError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
-    return make_prompts(tokenizer, [_parse_pair(row, i, path) for i, row in enumerate(rows)])
-
-
-def _parse_pair(row: Any, i: int, path: str | Path) -> Pair:
-    if not isinstance(row, dict):
-        raise PathPatchError(f"{path}, item {i}: expected an object, got {type(row).__name__}")
-    for key, value in row.items():
-        if key not in _TYPES:
-            hint = did_you_mean(key, _TYPES)
-            raise PathPatchError(f"{path}, item {i}: unknown key {key!r}; {hint}")
-        if not isinstance(value, _TYPES[key]):
-            wanted, came = _TYPES[key].__name__, type(value).__name__
-            raise PathPatchError(f"{path}, item {i}: {key!r} must be a {wanted}, got {came}")
-    absent = [key for key in _TYPES if key not in row and key != "positions"]
-    if absent:
-        raise PathPatchError(f"{path}, item {i}: missing {', '.join(absent)}")
-    for label, index in row.get("positions", {}).items():
-        if type(index) is not int:  # a bool is an int too, and is refused
-            raise PathPatchError(f"{path}, item {i}: position {label!r} must be a whole number")
-    return Pair(**row)
+    rows = read_rows(path, "prompts", _TYPES, optional=["positions"])
+    for i, row in enumerate(rows):
+        for label, index in row.get("positions", {}).items():
+            if type(index) is not int:  # a bool is an int too, and is refused
+                raise PathPatchError(f"{path}, item {i}: position {label!r} must be a whole number")
+    return make_prompts(tokenizer, [Pair(**row) for row in rows])
 
 
 def _pair_problems(

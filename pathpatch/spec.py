@@ -4,16 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import Node, as_nodes, heads, mlps
+from pathpatch.nodes import Node, Sets, as_nodes, heads, mlps, node_set
 from pathpatch.paths import check_nodes
 from pathpatch.prompts import Prompts
 
-Sets: TypeAlias = Sequence[Sequence[Node]]
 ENGINES = ("fast", "literal")
 FROZEN: dict[str, Callable[[Model], list[Node]]] = {
     "heads": heads,
@@ -66,7 +64,7 @@ class Spec:
         metric: Metric = logit_diff,
     ) -> "Spec":
         """Read the nodes. Raises: PathPatchError for those that are not there or cannot do this."""
-        sets = [as_nodes(str(sender).split("+")) for sender in senders]
+        sets = [node_set(sender) for sender in senders]
         targets = as_nodes(receivers)
         kept = heads(model) if frozen is None else as_nodes(frozen)
         if not sets:
@@ -77,9 +75,10 @@ class Spec:
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
 
-    def names(self) -> list[str]:
-        """The senders as they are printed."""
-        return ["+".join(map(str, nodes)) for nodes in self.senders]
+
+def names(sets: Sets) -> list[str]:
+    """The sets as they are printed."""
+    return ["+".join(map(str, nodes)) for nodes in sets]
 
 
 def first_layer(nodes: Sequence[Node]) -> int:

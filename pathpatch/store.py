@@ -1,6 +1,5 @@
 """Finished blocks of a sweep, kept in a folder so that a sweep that was stopped goes on."""
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 
 from pathpatch.effects import Array, check_folder, write_file
 from pathpatch.errors import PathPatchError
-from pathpatch.prompts import Prompts
 
 
 class Blocks(dict[int, Array]):
@@ -41,12 +39,3 @@ class Blocks(dict[int, Array]):
         np.save(content, values)
         write_file(self.folder / f"{number}.npy", content.getvalue())
         super().__setitem__(number, values)
-
-
-def prompts_sha256(prompts: Prompts) -> str:
-    """SHA-256 of the tokens, positions and answers: which prompts a result belongs to."""
-    places = sorted(prompts.clean.positions.items())
-    tensors = {"clean": prompts.clean.ids, "corrupt": prompts.corrupt.ids, **dict(places)}
-    tensors |= {"answer": prompts.answer, "foil": prompts.foil}
-    text = json.dumps({name: tensor.tolist() for name, tensor in tensors.items()})
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node
+from pathpatch.nodes import LOGITS, Node, Sets
 from pathpatch.prompts import END, Tokens
-from pathpatch.spec import Sets
 
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
 

@@ -8,17 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathpatch.cost import plan
-from pathpatch.effects import About, Array, Effects
+from pathpatch.activation import check_sets
+from pathpatch.blocks import about, as_array, blocks
+from pathpatch.cost import Plan, plan_spec
+from pathpatch.effects import Array, Effects
 from pathpatch.forward import run
 from pathpatch.ioi import templates
-from pathpatch.jobs import as_array, do_jobs, grid
+from pathpatch.jobs import do_jobs, job_grid
 from pathpatch.metrics import Metric, answer_prob, logit_diff
-from pathpatch.models import Model, fingerprint
+from pathpatch.models import Model
 from pathpatch.nodes import LOGITS, Node
 from pathpatch.prompts import Prompts
-from pathpatch.spec import How, Spec
-from pathpatch.store import Blocks, prompts_sha256
+from pathpatch.spec import How, Spec, names
+from pathpatch.store import Blocks
 
 
 def sweep(
@@ -44,28 +46,49 @@ def sweep(
     Book: chapters 5 and 11.
     """
     how = how or How()
-    planned = plan(
-        model,
-        prompts,
-        senders=senders,
-        receivers=receivers,
-        frozen=frozen,
-        metric=metric,
-        how=how,
-    )
+    spec = Spec.ask(model, prompts, senders, receivers, frozen, metric)
+    return _measure(model, prompts, plan_spec(model, prompts, spec, how), how)
+
+
+def activation_sweep(
+    model: Model,
+    prompts: Prompts,
+    nodes: Iterable[Node | str],
+    metric: Metric = logit_diff,
+    how: How | None = None,
+) -> Effects:
+    """Patch each node by itself into the clean run, on every prompt, from the corrupt run.
+
+    An entry is a node, or several joined by + that are patched together ("9.6@END+9.9@END");
+    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. Says what it costs
+    first, and shows progress.
+
+    Returns: Effects, the metric of every entry on every prompt. It names no receivers: every
+    reader of a node sees its new value.
+    Raises: PathPatchError, before any pass, for nodes that do not exist.
+    Book: chapter 3.
+    """
+    how, sets = how or How(), check_sets(model, prompts.clean, nodes)
+    spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
+    return _measure(model, prompts, plan_spec(model, prompts, spec, how), how)
+
+
+def _measure(model: Model, prompts: Prompts, planned: Plan, how: How) -> Effects:
+    """Say the cost, do the jobs that are not done yet, and put the table together."""
     if planned.seconds > 2:
         print(planned, file=sys.stderr)
     spec = planned.spec
-    about = _about(model, prompts, spec)
-    names = spec.names()
-    key = {**asdict(about), "senders": names, "block": spec.block, "rows": spec.rows}
+    asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}
+    details = about(model, prompts, spec.senders, spec.metric, engine=spec.engine, **asked)
+    rows = names(spec.senders)
+    key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
     done: MutableMapping[int, Array] = Blocks(how.folder, key) if how.folder else {}
-    jobs = grid(len(names), len(prompts), spec)
+    jobs = job_grid(len(rows), len(prompts), spec)
     do_jobs(model, prompts, spec, jobs, done, how.executor)
-    base, patched = np.empty(len(prompts)), np.empty((len(names), len(prompts)))
-    for i, (rows, columns) in enumerate(jobs):
-        base[columns], patched[rows, columns] = done[i][0], done[i][1:]
-    return Effects(names, base, patched, about, templates(prompts))
+    base, patched = np.empty(len(prompts)), np.empty((len(rows), len(prompts)))
+    for i, (some, columns) in enumerate(jobs):
+        base[columns], patched[some, columns] = done[i][0], done[i][1:]
+    return Effects(rows, base, patched, details, templates(prompts))
 
 
 def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
@@ -87,22 +110,3 @@ def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
         ):
             found.setdefault(name, []).append(values)
     return {name: as_array(torch.cat(values)) for name, values in found.items()}
-
-
-def blocks(prompts: Prompts, size: int = 32) -> list[Prompts]:
-    """The prompts, some at a time."""
-    return [prompts[i : i + size] for i in range(0, len(prompts), size)]
-
-
-def _about(model: Model, prompts: Prompts, spec: Spec) -> About:
-    return About(
-        model=model.cfg.model_name,
-        model_sha256=fingerprint(model),
-        prompts_sha256=prompts_sha256(prompts),
-        receivers=[str(node) for node in spec.receivers],
-        at=",".join(dict.fromkeys(str(node.at) for nodes in spec.senders for node in nodes)),
-        frozen=spec.frozen_name,
-        direction=prompts.direction,
-        metric=getattr(spec.metric, "__name__", "custom"),
-        engine=spec.engine,
-    )

@@ -367,3 +367,36 @@ def would_be_value(weights: Weights, terms: Sequence[Term], receiver: Node) -> T
     assert head is not None
     below = [(source, term) for source, term in terms if source < layer]
     return project(weights, kind, layer, head, add_up(below))
+
+
+def causal_trace(
+    weights: Weights,
+    ids: Tensor,
+    noise: Tensor,
+    subject: range,
+    restored: Sequence[tuple[str, int | None, int]],
+    severed: Sequence[str] = (),
+) -> Tensor:
+    """Meng et al. 2022, section 2, for one prompt and one draw of noise: logits [vocab] at the end.
+
+    ids is [pos]; noise [len(subject), d_model] is added to the embeddings of the subject's tokens,
+    one after the other. `restored` lists states (kind, layer, token) that get the value they have
+    without noise. `severed` kinds (mlp_out, attn_out) are frozen, in every layer and at the tokens
+    of the restored states, at the value they have with noise and nothing restored.
+    """
+    clean = forward(weights, ids[None])
+    embedding = clean[EMBED].clone()
+    for token, change in zip(subject, noise, strict=True):
+        embedding[0, token] += change
+    corruption: list[Edit] = [((*EMBED, None), embedding)]
+    corrupted = forward(weights, ids[None], corruption)
+
+    edits = list(corruption)
+    for _, _, token in restored:
+        for kind in severed:
+            for layer in range(len(weights.layers)):
+                node = (kind, layer, None, torch.tensor([token]))
+                edits += edits_from(corrupted, [node])
+    for kind, layer, token in restored:
+        edits += edits_from(clean, [(kind, layer, None, torch.tensor([token]))])
+    return forward(weights, ids[None], edits)[LOGITS][0, -1]

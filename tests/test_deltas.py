@@ -12,9 +12,9 @@ from test_paths import questions
 
 from pathpatch import LOGITS, answer_prob, heads, logit_diff, mlps, run
 from pathpatch.deltas import patch_all, supports
+from pathpatch.jobs import literal_passes
 from pathpatch.nodes import as_nodes
 from pathpatch.spec import Spec
-from pathpatch.sweeps import literal_passes
 
 EXACT = 1e-10
 

@@ -210,4 +210,105 @@ def test_help_names_every_command():
         [sys.executable, "-m", "pathpatch", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("ioi", "sweep", "check-model"))
+    assert all(name in done.stdout for name in ("ioi", "sweep", "patch", "trace"))
+
+
+FACTS = [
+    ["Then, {} gave a ring to", "Mary and John", " Anna", "Paul and Lucy", " Susan"],
+    ["Then, {} said to", "Mary", " Anna", "John", " Paul"],
+]
+
+
+@pytest.fixture
+def facts(tmp_path) -> str:
+    path = tmp_path / "facts.json"
+    keys = ("template", "subject", "answer", "other", "foil")
+    path.write_text(json.dumps([dict(zip(keys, row, strict=True)) for row in FACTS]))
+    return str(path)
+
+
+def command(name: str, out: Path, *more: str) -> int:
+    return main([name, "--model", "tiny-llama", "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("direction", ["noising", "denoising"])
+def test_patch_writes_what_it_did(tmp_path, file, direction, capsys):
+    out = tmp_path / "out"
+    more = ["--prompts", file, "--at", "S2,END", "--direction", direction]
+    assert command("patch", out, *more, "--nodes", "resid_pre") == 0
+    data = json.loads((out / "effects.json").read_text())
+    names = [f"{layer}.resid_pre@{at}" for layer in range(3) for at in ("S2", "END")]
+    assert data["senders"] == names
+    assert (data["engine"], data["receivers"]) == ("activation patching", [])
+    assert (data["direction"], data["metric"]) == (direction, "logit_diff")
+    assert "2 prompts, change of logit_diff" in capsys.readouterr().out
+    out = tmp_path / "other"
+    assert command("patch", out, *more[:2], "--metric", "answer_prob") == 0
+    assert (out / "effects.png").stat().st_size > 5000
+    assert command("patch", out, *more, "--nodes", "0.1.q,1.2@3+0.mlp_out") == 0
+    data = json.loads((out / "effects.json").read_text())
+    assert data["senders"] == [
+        "0.1.q@S2",
+        "0.1.q@END",
+        "1.2.z@3+0.mlp_out@S2",
+        "1.2.z@3+0.mlp_out@END",
+    ]
+
+
+def test_trace_writes_every_draw(tmp_path, facts, capsys):
+    out = tmp_path / "out"
+    more = ["--facts", facts, "--draws", "3", "--restore", "mlp_out", "--reach", "1", "0"]
+    assert command("trace", out, *more, "--sever", "attn_out") == 0
+    data = json.loads((out / "effects.json").read_text())
+    assert data["senders"][3:5] == [
+        "0.mlp_out@subject_first+1.mlp_out@subject_first",
+        "0.mlp_out@subject_last+1.mlp_out@subject_last",
+    ]
+    assert (data["engine"], data["frozen"]) == ("causal tracing, noise", "attn_out")
+    assert (data["direction"], data["metric"]) == ("denoising", "answer_prob")
+    draws = json.loads((out / "trace.json").read_text())
+    assert [len(draws["restored"]), len(draws["restored"][0])] == [9, 3]
+    assert "3 draw(s)" in capsys.readouterr().out
+    assert command("trace", out, "--facts", facts, "--corruption", "replace") == 0
+    data = json.loads((out / "effects.json").read_text())
+    assert data["engine"] == "causal tracing, replaced tokens"
+    assert data["senders"][-1] == "2.resid_post@END"
+    draws = json.loads((out / "trace.json").read_text())
+    assert draws["restored"][-1] == [pytest.approx(draws["clean"], abs=1e-9)]
+
+
+def test_the_seed_of_the_noise(tmp_path, facts):
+    found = []
+    for seed in ("0", "0", "1"):
+        more = ["--facts", facts, "--draws", "2", "--seed", seed]
+        assert command("trace", tmp_path / "out", *more) == 0
+        found.append((tmp_path / "out" / "trace.json").read_text())
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("patch", ["--nodes", "0.9"], "head 9 of node 0.9.z@END is out of range"),
+        ("patch", ["--nodes", "resid_mid"], "unknown kind 'resid_mid'"),
+        ("patch", ["--nodes", "logits"], "the logits cannot be patched"),
+        ("patch", ["--at", "S3"], "no position 'S3'"),
+        ("trace", ["--at", "S2"], "no position 'S2'"),
+        ("trace", ["--draws", "0"], "the noise has shape [0, "),
+    ],
+)
+def test_errors_of_patch_and_trace(tmp_path, file, facts, name, more, words, capsys):
+    out = tmp_path / "out"
+    given = ["--prompts", file] if name == "patch" else ["--facts", facts]
+    assert command(name, out, *given, *more) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert list(out.iterdir()) == []
+
+
+def test_a_bad_file_of_facts(tmp_path, file, capsys):
+    assert command("trace", tmp_path / "out", "--facts", str(tmp_path / "none.json")) == 1
+    assert "cannot read facts" in capsys.readouterr().err
+    assert command("trace", tmp_path / "out", "--facts", file) == 1
+    assert "unknown key 'clean'" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathpatch import Node, PathPatchError, heads, mlps
-from pathpatch.nodes import as_nodes
+from pathpatch.nodes import as_nodes, node_set
 
 AT = st.one_of(st.none(), st.integers(0, 99), st.sampled_from(["END", "S1+1", "S2"]))
 LAYER = st.integers(0, 40)
@@ -89,3 +89,15 @@ def test_a_shared_node_means_its_query_heads(llama, gpt2):
 def test_out_of_range(llama, text: str, words: str):
     with pytest.raises(PathPatchError, match=words):
         Node.parse(text).check(llama.model)
+
+
+def test_sets_are_joined_by_plus_and_a_label_may_hold_one():
+    """S1+1 is a position of the IOI task."""
+    found = node_set("0.1@S1+1+1.mlp_out@S1+1 + embed@S2+logits")
+    assert [str(node) for node in found] == [
+        "0.1.z@S1+1",
+        "1.mlp_out@S1+1",
+        "embed@S2",
+        "logits",
+    ]
+    assert node_set(Node("z", 0, 1, at="S1+1")) == [Node("z", 0, 1, at="S1+1")]
