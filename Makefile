@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup book test lint ioi clean
+.PHONY: help setup book test lint ioi bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -26,6 +26,9 @@ lint: $(READY) ## Check style and types
 
 ioi: $(READY) ## Trace the IOI task in SmolLM2; results go to out/ioi
 	$(PY) -m pathpatch ioi --out out/ioi
+
+bench: $(READY) ## Measure speed, memory and exactness of sweeps (about 20 minutes)
+	$(PY) tests/bench.py
 
 clean: ## Remove .venv, out and the caches in this folder
 	rm -rf $(VENV) out *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

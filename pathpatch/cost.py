@@ -154,9 +154,10 @@ def _bytes(question: Question) -> tuple[int, int]:
 
 
 def _seconds_each(model: Model, prompts: Prompts) -> float:
-    """Seconds for a multiply-add: the second of two forward passes, the first warms up."""
-    for _ in range(2):
+    """Seconds for a multiply-add: the best of three short forward passes."""
+    times = []
+    for _ in range(3):
         started = time.perf_counter()
         run(model, prompts.clean, reads=[LOGITS])
-        seconds = time.perf_counter() - started
-    return seconds / forward_multiply_adds(model, prompts)
+        times.append(time.perf_counter() - started)
+    return min(times) / forward_multiply_adds(model, prompts)

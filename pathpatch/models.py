@@ -116,29 +116,34 @@ def fingerprint(model: Model) -> str:
 
 
 class Parcel:
-    """A model that travels to another process by its name, and is loaded there once."""
+    """A model that travels to another process by its name, and is loaded there once, when used.
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    Raises: PathPatchError, there, when the name does not bring the same weights.
+    """
 
-    @functools.cached_property
-    def _recipe(self) -> tuple[str, torch.dtype, str]:
-        return self.model.cfg.model_name, self.model.cfg.dtype, fingerprint(self.model)
+    def __init__(self, model: Model = None, recipe: tuple[Any, ...] = ()) -> None:
+        self._model, self._recipe = model, recipe
+
+    @property
+    def model(self) -> Model:
+        return _load_same(*self._recipe) if self._model is None else self._model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, self._recipe
+        if not self._recipe:
+            cfg = self.model.cfg
+            self._recipe = (cfg.model_name, cfg.dtype, fingerprint(self.model))
+        return Parcel, (None, self._recipe)
 
 
 @functools.lru_cache(maxsize=1)
-def _unpack(name: str, dtype: torch.dtype, sha256: str) -> Parcel:
-    """Raises: PathPatchError when the name does not bring the same weights here."""
+def _load_same(name: str, dtype: torch.dtype, sha256: str) -> Model:
     model = load_model(name, dtype)
     if fingerprint(model) != sha256:
         raise PathPatchError(
             f"a worker loads {name!r} and gets other weights than the sweep was asked about; "
             f"save the model into a folder and load it from there, on both sides"
         )
-    return Parcel(model)
+    return model
 
 
 def _exact_rms_norms(hf_model: Any) -> None:

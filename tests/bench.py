@@ -1,0 +1,278 @@
+"""How fast and how large sweeps are, as ratios within one run: make bench.
+
+Every ratio compares two things that this process does one after the other, so that the speed of the
+machine cancels out. The table is printed, and written to out/bench.json.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import torch
+
+from pathpatch import How, Prompts, heads, ioi_prompts, load_model, logit_diff, mlps, plan, sweep
+from pathpatch.cost import forward_multiply_adds
+from pathpatch.deltas import patch_all
+from pathpatch.ioi import TEMPLATES
+from pathpatch.jobs import literal_passes
+from pathpatch.models import Model, wrap
+
+OUT = Path(__file__).resolve().parent.parent / "out" / "bench.json"
+PROMPTS, SUBSET, MANY = 26, 8, 1000
+JOBS = {  # name: position of the senders, receivers, least ratio to the literal form
+    "every head to the logits": ("END", ["logits"], 30),
+    "every head to the queries of 23.3, 29.1 and 24.2": (
+        "END",
+        ["23.3.q@END", "29.1.q@END", "24.2.q@END"],
+        40,
+    ),
+    "every head to the values of 20.0 and 17.4 at S2": ("S2", ["20.0.v@S2", "17.4.v@S2"], 10),
+}
+
+
+def seconds(function: Callable[[], object], repeat: int = 1) -> float:
+    """The least of some runs: other work on the machine only ever adds time."""
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def against_literal(model: Model, prompts: Prompts, results: dict) -> None:
+    """The engines on the same questions; the literal one on a few senders, extrapolated."""
+    for name, (at, receivers, least) in JOBS.items():
+        planned = plan(model, prompts, senders=heads(model, at), receivers=receivers)
+        spec, n = planned.spec, len(planned.spec.senders)
+        some = replace(spec, senders=spec.senders[n // (2 * SUBSET) :: n // SUBSET][:SUBSET])
+        fast = seconds(lambda s=spec: list(patch_all(model, prompts, s)[1]), 3)
+        _, passes = literal_passes(model, prompts, some)
+        each = [seconds(lambda p=passes: next(p)) for _ in some.senders]
+        literal = float(np.median(each)) * n
+        plain = matmul_seconds(planned.multiply_adds)
+        results[name] = {
+            "fast_seconds": fast,
+            "literal_seconds_extrapolated": literal,
+            "literal_senders_timed": len(some.senders),
+            "ratio": literal / fast,
+            "wanted": least,
+            "multiply_adds": planned.multiply_adds,
+            "ratio_to_plain_matmuls": fast / plain,
+            "planned_seconds": planned.seconds,
+        }
+        print(
+            f"{name}: {fast:.2f} s, literal {literal:.0f} s (from {len(some.senders)} senders): "
+            f"{literal / fast:.0f} times (wanted {least}); {fast / plain:.2f} times plain matrix "
+            f"multiplications; plan said {planned.seconds:.1f} s",
+            flush=True,
+        )
+
+
+def matmul_seconds(multiply_adds: float) -> float:
+    """Plain matrix multiplications with the shapes of an MLP; a part of them is timed."""
+    x, w = torch.randn(2048, 576), torch.randn(576, 1536)
+    part = 40
+    each = seconds(lambda: [x @ w for _ in range(part)], 3) / (part * x.numel() * w.shape[1])
+    return each * multiply_adds
+
+
+def against_transformer_lens(model: Model, prompts: Prompts, results: dict) -> None:
+    """Every earlier head to one head's query, MLPs frozen, all positions, clean into corrupt.
+
+    Their function goes from one head to all later ones, a forward pass each: it is timed from head
+    28.0 to the nine heads of layer 29, and extrapolated.
+    """
+    from transformer_lens import patching
+
+    ids, other = prompts.corrupt.ids, prompts.clean.ids
+    _, clean = model.run_with_cache(other, names_filter="blocks.28.attn.hook_z")
+    _, corrupt = model.run_with_cache(ids, names_filter="blocks.28.attn.hook_z")
+    rows, end = torch.arange(len(prompts)), prompts.clean.at("END")
+    table = []
+
+    def theirs() -> None:
+        table.append(
+            patching.get_act_patch_direct_path(
+                model,
+                ids,
+                clean,
+                corrupt,
+                lambda logits: logit_diff(logits[rows, end], prompts).mean(),
+                src_layer=28,
+                src_head=0,
+                verbose=False,
+            )
+        )
+
+    each = seconds(theirs, 2) / model.cfg.n_heads
+    swapped, frozen = prompts.swapped(), heads(model) + mlps(model)
+    for receiver, least in (("29.1.q", 50), ("23.3.q", None)):
+        layer = int(receiver.split(".")[0])
+        senders = [node for node in heads(model) if node.layer < layer]
+        planned = plan(model, swapped, senders=senders, receivers=[receiver], frozen=frozen)
+        ours = seconds(lambda s=planned.spec: list(patch_all(model, swapped, s)[1]), 2)
+        name = f"every earlier head to {receiver}, MLPs frozen, against TransformerLens"
+        ratio = each * len(senders) / ours
+        results[name] = {
+            "fast_seconds": ours,
+            "their_seconds_extrapolated": each * len(senders),
+            "ratio": ratio,
+            "wanted": least,
+        }
+        if layer == 29:
+            index = [str(node) for node in senders].index("28.0.z")
+            _, found = patch_all(model, swapped, planned.spec)
+            value = next(part[rows.index(index)] for rows, part in found if index in rows)
+            difference = abs(float(value.mean() - table[0][29, 1]))
+            results[name]["difference_at_28.0"] = difference
+        print(f"{name}: {ours:.2f} s, theirs {each * len(senders):.0f} s: {ratio:.0f} times")
+
+
+def exactness(model: Model, prompts: Prompts, results: dict) -> None:
+    """The largest difference in float32 over every head and prompt, all senders run literally."""
+    for name, (at, receivers, _) in JOBS.items():
+        asked = {"senders": heads(model, at), "receivers": receivers}
+        fast = sweep(model, prompts, **asked)
+        literal = sweep(model, prompts, **asked, how=How("literal"))
+        largest = float(np.abs(fast.patched - literal.patched).max())
+        moved = float(np.abs(literal.change).max())
+        results[name] |= {"largest_difference": largest, "largest_change": moved}
+        print(f"{name}: largest difference {largest:.1e} logits, largest change {moved:.2f}")
+
+
+def growth(model: Model, results: dict) -> None:
+    """Time of heads to the logits in four small series, beside the formula of chapter 11."""
+    template = TEMPLATES[0]
+    longer = [f"{'Well, ' * k}{template}" for k in (0, 8, 16, 32)]
+    series: dict[str, list] = {"prompts": [], "length": [], "layers": [], "senders": []}
+    for n in (8, 16, 32, 64):
+        series["prompts"].append((n, model, ioi(model, n, [template]), 1))
+    for text in longer:
+        prompts = ioi(model, 16, [text])
+        series["length"].append((prompts.clean.ids.shape[1], model, prompts, 1))
+    for layers in (6, 12, 18, 24):
+        small = shallow(model, layers)
+        series["layers"].append((layers, small, ioi(small, 16, [template]), 1))
+    for step in (8, 4, 2, 1):
+        prompts = ioi(model, 16, [template])
+        series["senders"].append((len(heads(model)[::step]), model, prompts, step))
+    for name, rows in series.items():
+        found = []
+        for size, small, prompts, step in rows:
+            asked = {"senders": heads(small, "END")[::step], "receivers": ["logits"]}
+            planned = plan(small, prompts, **asked)
+            parts = [prompts[i : i + 32] for i in range(0, len(prompts), 32)]
+            took = seconds(
+                lambda m=small, p=parts, s=planned.spec: [list(patch_all(m, q, s)[1]) for q in p], 2
+            )
+            found.append((size, took, planned.multiply_adds))
+        x, took, work = (np.array(column, dtype=float) for column in zip(*found, strict=True))
+        slope, start = np.polyfit(work, took, 1)
+        off = np.abs(slope * work + start - took) / took
+        power, expected = (np.polyfit(np.log(x), np.log(y), 1)[0] for y in (took, work))
+        results[f"growth with {name}"] = {
+            "sizes": x.tolist(),
+            "seconds": took.tolist(),
+            "multiply_adds": work.tolist(),
+            "exponent_measured": power,
+            "exponent_of_the_formula": expected,
+            "largest_relative_error_of_the_linear_fit": float(off.max()),
+        }
+        print(
+            f"growth with {name} {x.astype(int).tolist()}: {np.round(took, 2).tolist()} s, "
+            f"exponent {power:.2f} (formula {expected:.2f}), seconds = a + b multiply-adds "
+            f"within {off.max():.0%}",
+            flush=True,
+        )
+
+
+def shallow(model: Model, layers: int) -> Model:
+    """SmolLM2 cut off after some layers: it does nothing useful, at the same cost for a layer."""
+    from transformers import AutoModelForCausalLM
+
+    from pathpatch.smollm2 import smollm2_folder
+
+    hf_model = AutoModelForCausalLM.from_pretrained(smollm2_folder(), num_hidden_layers=layers)
+    return wrap(hf_model, model.tokenizer, f"smollm2-{layers}")
+
+
+def ioi(model: Model, n: int, templates: list[str]) -> Prompts:
+    return ioi_prompts(model.tokenizer, n, Random(0), templates)
+
+
+def peak(limit: float) -> None:
+    """In a process of its own: sweep many prompts and print the peak memory above the model."""
+    model = load_model()
+    plan(model, ioi(model, 8, TEMPLATES), senders=["0.0"], receivers=["logits"])  # warm up
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    current = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+    prompts = ioi(model, MANY, TEMPLATES)
+    asked = {"senders": heads(model, "END"), "receivers": ["logits"], "how": How(memory=limit)}
+    took = seconds(lambda: sweep(model, prompts, **asked))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {
+        "prompts": MANY,
+        "limit_gib": limit,
+        "planned_gib": plan(model, prompts, **asked).memory,
+        "peak_above_model_gib": (after - current) / 2**20,
+        "peak_before_gib": before / 2**20,
+        "seconds": took,
+    }
+    print(json.dumps(found))
+
+
+def memory(results: dict) -> None:
+    for limit in (2.0, 0.25):
+        command = [sys.executable, __file__, "peak", str(limit)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        results[f"memory, limit {limit} GiB"] = found
+        print(
+            f"{MANY} prompts, every head to the logits, limit {limit} GiB: peak "
+            f"{found['peak_above_model_gib']:.2f} GiB above the model (planned at most "
+            f"{found['planned_gib']:.2f}), {found['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    model = load_model()
+    prompts = ioi(model, PROMPTS, TEMPLATES[:1])
+    forward = seconds(lambda: model(prompts.clean.ids), 3)
+    print(f"{PROMPTS} prompts of {prompts.clean.ids.shape[1]} tokens, SmolLM2-135M, 2 threads")
+    results: dict = {
+        "machine": {"system": platform.platform(), "torch": torch.__version__, "threads": 2},
+        "forward_pass_seconds": forward,
+        "forward_pass_multiply_adds": forward_multiply_adds(model, prompts),
+    }
+    for part in (against_literal, against_transformer_lens, exactness):
+        part(model, prompts, results)
+    growth(model, results)
+    memory(results)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(results, indent=1))
+    missed = [k for k, v in results.items() if isinstance(v, dict) and missed_target(v)]
+    print(f"written: {OUT.relative_to(OUT.parent.parent)}")
+    if missed:
+        sys.exit(f"below the wanted ratio: {'; '.join(missed)}")
+
+
+def missed_target(found: dict) -> bool:
+    return bool(found.get("wanted")) and found["ratio"] < found["wanted"]
+
+
+if __name__ == "__main__":
+    peak(float(sys.argv[2])) if sys.argv[1:2] == ["peak"] else main()
