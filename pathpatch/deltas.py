@@ -25,6 +25,8 @@ ROWS = 8192  # residual vectors in a batch: about 300 MB for SmolLM2
 
 def supports(model: Model) -> bool:
     """Whether this engine knows the attention of the model."""
+    if model.cfg.architecture == "TransformerLensNative":  # the hand-made models
+        return model.cfg.positional_embedding_type == "standard"
     odd = getattr(model.original_model.config, "scale_attn_by_inverse_layer_idx", False)
     return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
 
@@ -142,7 +144,8 @@ def _joins(nodes: Sequence[Node]) -> int:
 
 
 def _parts(model: Model) -> tuple[torch.nn.Module, torch.nn.Module]:
-    return model.blocks[0], model.blocks[0].mlp
+    block = model.blocks[0]
+    return block, torch.nn.Module() if model.cfg.attn_only else block.mlp
 
 
 def _measure(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:
