@@ -1,129 +1,20 @@
 """Transformers whose weights are written by hand, so that every path effect is known.
 
-A design is data: named subspaces of the residual stream, heads that match one of them against
-another and copy a third, MLPs of a few units. `build` writes it out as an ordinary model.
-
-Attention is saturated: scores that should differ do so by at least 200, so softmax gives 0 and 1
-to the last bit (and halves where two positions tie). Without norms all activations are integers.
-
-Source: RASP (Weiss et al. 2021) and tracr (Lindner et al. 2023) write transformers as programs;
-here the program is short enough for a pencil. Book: chapter 1.
+They are TransformerLens's own ("native") models, which can do without norms: with LayerNorm or
+RMSNorm everywhere, as in GPT-2 and Llama, the numbers would not stay whole. Attention is
+saturated: scores that should differ do so by at least 200, so that softmax gives 0 and 1 (and
+halves where two positions tie) to the last bit. Without norms all activations are whole numbers.
+Book: chapter 1.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from pathpatch.designs import SHARP, Design
 from pathpatch.models import Model, native
-from pathpatch.prompts import Prompts
 from pathpatch.tiny import word_tokenizer
-
-SHARP = 1000.0  # what a match of strength 1 adds to an attention score
-
-Entry: TypeAlias = tuple[str, str, int, float]  # word, subspace, coordinate, amount
-
-
-@dataclass(frozen=True)
-class Head:
-    """Attend where queries match keys; copy a view of what is there into a subspace.
-
-    match: (query view, key view, strength); each adds strength * SHARP * (query . key) to the
-    score. copy: (view, subspace, times); nothing: the head adds nothing.
-    """
-
-    layer: int
-    head: int
-    match: tuple[tuple[str, str, float], ...]
-    copy: tuple[str, str, float] | None
-
-
-@dataclass(frozen=True)
-class Unit:
-    """MLP neurons: into += times * relu(sign * view + bias), for each coordinate of the view."""
-
-    layer: int
-    view: str
-    into: str
-    times: float = 1
-    sign: float = 1
-    bias: float = 0
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A true effect, derived from the wiring: the change of the logit difference, in logits.
-
-    senders and receivers: nodes, several joined by +. No receivers: activation patching of the
-    senders (the total effect). prompts: the name of the pairs it holds for, on every one of them.
-    """
-
-    senders: str
-    receivers: str
-    change: float
-    prompts: str = "abc"
-    frozen: str = "heads"
-
-
-@dataclass(frozen=True)
-class Design:
-    """A model on paper. All sizes and weights follow from it.
-
-    spaces: subspace -> size; `position` must be one, and holds which position it is, one-hot.
-    views: name -> the weights of a sum over subspaces. A subspace is a view of itself; `one`
-    (always 1) and `first` (1 at position 0, a resting place for heads) are given.
-    embed, unembed: what a word writes, and what its logit reads. group: query heads that share
-    keys and values. scale: None, or RMSNorms that give every residual vector this length.
-    """
-
-    name: str
-    circuit: str
-    words: tuple[str, ...]
-    spaces: Mapping[str, int]
-    embed: tuple[Entry, ...]
-    unembed: tuple[Entry, ...]
-    heads: tuple[Head, ...]
-    units: tuple[Unit, ...] = ()
-    views: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    group: int = 1
-    scale: float | None = None
-    before: Mapping[str, float] = field(default_factory=dict)
-    effects: tuple[Effect, ...] = ()
-
-    def where(self, space: str) -> slice:
-        """The coordinates of a subspace in the residual stream."""
-        names = list(self.spaces)
-        start = sum(self.spaces[name] for name in names[: names.index(space)])
-        return slice(start, start + self.spaces[space])
-
-    def view(self, name: str) -> Float[Tensor, "d_model width"]:
-        """The matrix that reads a view off a residual vector."""
-        if name in self.spaces:
-            return torch.eye(sum(self.spaces.values()), dtype=torch.float64)[:, self.where(name)]
-        positions = self.spaces["position"]
-        given = {"one": {"position": [1] * positions}, "first": {"position": [1]}}
-        read = torch.zeros(sum(self.spaces.values()), 1, dtype=torch.float64)
-        for space, weights in {**given, **self.views}[name].items():
-            for i, weight in enumerate(weights):
-                read[self.where(space).start + i] = weight
-        return read
-
-
-@dataclass(frozen=True)
-class HandMade:
-    """A model written by hand, its prompts, and the truth about them.
-
-    before: for each kind of prompts, the logit difference of the run that gets patched, in logits.
-    `design.effects` are the true changes.
-    """
-
-    model: Model
-    design: Design
-    prompts: Mapping[str, Prompts]
 
 
 def build(design: Design) -> Model:
@@ -214,7 +105,7 @@ def _mlp(design: Design, layer: int) -> dict[str, Tensor]:
 
 
 def _n_layers(design: Design) -> int:
-    return 1 + max(part.layer for part in (*design.heads, *design.units))
+    return 1 + max([h.layer for h in design.heads] + [u.layer for u in design.units])
 
 
 def _head_sizes(design: Design) -> tuple[int, int]:

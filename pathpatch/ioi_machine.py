@@ -15,9 +15,10 @@ Source: Wang et al. 2023, section 3. Book: chapter 7.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations, product
 
-from pathpatch.handmade import Design, Effect, Head
+from pathpatch.designs import Design, Head, Number, TrueEffect
 from pathpatch.ioi import ORDERS
 from pathpatch.prompts import Pair
 
@@ -28,6 +29,7 @@ TEMPLATES = {  # and the positions of the names in them
 }
 FILLERS = ("When", " and", " met", " went", " out", ",", " spoke", " to")
 PLACES = 10
+KINDS = ("abc", "flip", "exchange")
 
 REST = ("one", "first", 3.0)
 DUPLICATE = Head(
@@ -36,7 +38,7 @@ DUPLICATE = Head(
 INHIBIT = Head(1, 0, (("end", "late name", 2), REST), ("seen", "inhibit", 1))
 
 
-def mover(head: int, times: float, signal: str = "inhibit", layer: int = 2) -> Head:
+def mover(head: int, times: Number, signal: str = "inhibit", layer: int = 2) -> Head:
     look = (("end", "early name", 2), (signal, "name", -2), REST)
     return Head(layer, head, look, ("name", "say", times))
 
@@ -45,31 +47,31 @@ MOVERS = (mover(0, 4), mover(1, 2))
 BOTH_Q = "2.0.q@END+2.1.q@END"
 BASE_EFFECTS = (
     # x_new = p_ABC: nothing is seen twice, nothing inhibited, the movers say two other names.
-    Effect("2.0@END", "logits", -4),
-    Effect("2.1@END", "logits", -2),
-    Effect("2.0@END+2.1@END", "", -6),
-    Effect("1.0@END", "2.0.q@END", -4),  # 2.0 then says IO and S, 2 each
-    Effect("1.0@END", "2.1.q@END", -2),
-    Effect("1.0@END", BOTH_Q, -6),
-    Effect("1.0@END", "2.0.k@END+2.0.v@END", 0),
-    Effect("1.0@END", "logits", 0),
-    Effect("1.0@END", "", -6),
-    Effect("0.0@S2", BOTH_Q, 0),  # 0.0 reaches them only through 1.0, a head
-    Effect("0.0@S2", "1.0.q@END+1.0.k@S2", 0),
-    Effect("0.0@S2", "1.0.v@S2", -6),
-    Effect("0.0@END", "1.0.v@S2", 0),  # no direct path leaves its position
-    Effect("0.0@S2", "1.0.v@S2+2.0.q@END", -2),  # 2.0.q is stored as it was: 1.0 is frozen
-    Effect("0.0@S2", "", -6),
-    Effect("embed@S2", "1.0.v@S2", 0),  # the name itself is not read; that 0.0 sees it is
-    Effect("embed@S1", "2.0.k@S1", -4),  # another name stands there, and is not inhibited
+    TrueEffect("2.0@END", "logits", -4),
+    TrueEffect("2.1@END", "logits", -2),
+    TrueEffect("2.0@END+2.1@END", "", -6),
+    TrueEffect("1.0@END", "2.0.q@END", -4),  # 2.0 then says IO and S, 2 each
+    TrueEffect("1.0@END", "2.1.q@END", -2),
+    TrueEffect("1.0@END", BOTH_Q, -6),
+    TrueEffect("1.0@END", "2.0.k@END+2.0.v@END", 0),
+    TrueEffect("1.0@END", "logits", 0),
+    TrueEffect("1.0@END", "", -6),
+    TrueEffect("0.0@S2", BOTH_Q, 0),  # 0.0 reaches them only through 1.0, a head
+    TrueEffect("0.0@S2", "1.0.q@END+1.0.k@S2", 0),
+    TrueEffect("0.0@S2", "1.0.v@S2", -6),
+    TrueEffect("0.0@END", "1.0.v@S2", 0),  # no direct path leaves its position
+    TrueEffect("0.0@S2", "1.0.v@S2+2.0.q@END", -2),  # 2.0.q is stored as it was: 1.0 is frozen
+    TrueEffect("0.0@S2", "", -6),
+    TrueEffect("embed@S2", "1.0.v@S2", 0),  # the name itself is not read; that 0.0 sees it is
+    TrueEffect("embed@S1", "2.0.k@S1", -4),  # another name stands there, and is not inhibited
     # flip: S2 is the other name, so that IO and S change roles and the wrong name is inhibited.
-    Effect("2.0@END", "logits", -8, "flip"),
-    Effect("1.0@END", BOTH_Q, -12, "flip"),
-    Effect("0.0@S2", "1.0.v@S2", -12, "flip"),
+    TrueEffect("2.0@END", "logits", -8, "flip"),
+    TrueEffect("1.0@END", BOTH_Q, -12, "flip"),
+    TrueEffect("0.0@S2", "1.0.v@S2", -12, "flip"),
     # exchange: the first two names change places. The name that is inhibited stays.
-    Effect("1.0@END", BOTH_Q, 0, "exchange"),
-    Effect("0.0@S2", "1.0.v@S2", 0, "exchange"),
-    Effect("2.0@END", "logits", 0, "exchange"),
+    TrueEffect("1.0@END", BOTH_Q, 0, "exchange"),
+    TrueEffect("0.0@S2", "1.0.v@S2", 0, "exchange"),
+    TrueEffect("2.0@END", "logits", 0, "exchange"),
 )
 
 SPACES = {"name": 8, "word": 8, "position": PLACES, "seen": 8, "inhibit": 8, "say": 8}
@@ -89,8 +91,57 @@ TOKEN = Design(
     + tuple((f" {name}", "name", i, 1) for i, name in enumerate(NAMES)),
     unembed=tuple((f" {name}", "say", i, 1) for i, name in enumerate(NAMES)),
     heads=(DUPLICATE, INHIBIT, *MOVERS),
-    before={"abc": 6, "flip": 6, "exchange": 6},
+    before=dict.fromkeys(KINDS, 6),
     effects=BASE_EFFECTS,
+)
+
+
+def variant(name: str, circuit: str, before: Number = 6, **changes: object) -> Design:
+    design = replace(TOKEN, name=f"ioi-machine-{name}", circuit=circuit)
+    return replace(design, before=dict.fromkeys(KINDS, before), **changes)  # type: ignore[arg-type]
+
+
+def but(*effects: TrueEffect) -> tuple[TrueEffect, ...]:
+    """The effects of the plain machine, but for these."""
+    where = {(e.senders, e.receivers, e.prompts, e.frozen): e for e in (*BASE_EFFECTS, *effects)}
+    return tuple(where.values())
+
+
+KEYS = variant(
+    "keys",
+    "0.0 writes only *that* the name was seen. 1.0 finds S2 by this mark, and copies the name "
+    "that stands there: 0.0 reaches 1.0 through its keys only.",
+    spaces={**SPACES, "seen": 1},
+    heads=(
+        replace(DUPLICATE, copy=("is name", "seen", 1)),
+        Head(1, 0, (("end", "seen", 6), REST), ("name", "inhibit", 1)),
+        *MOVERS,
+    ),
+    effects=but(
+        TrueEffect("0.0@S2", "1.0.v@S2", 0),
+        TrueEffect("0.0@S2", "1.0.q@END+1.0.k@S2", -6),
+        TrueEffect("0.0@S2", "1.0.v@S2+2.0.q@END", 0),
+        TrueEffect("embed@S2", "1.0.v@S2", -6),
+        TrueEffect("0.0@S2", "1.0.v@S2", 0, "flip"),
+        TrueEffect("0.0@S2", "1.0.k@S2", 0, "flip"),  # seen as before
+        TrueEffect("embed@S2", "1.0.v@S2", -12, "flip"),
+    ),
+)
+POSITION = variant(
+    "position",
+    "0.0 writes at which position it found the name, 1.0 copies that, and the movers avoid the "
+    "position, whatever name stands there. At rest 0.0 writes position 0, where no name is.",
+    spaces={**SPACES, "seen": SPACES["position"], "inhibit": SPACES["position"]},
+    heads=(
+        replace(DUPLICATE, copy=("position", "seen", 1)),
+        INHIBIT,
+        *(replace(m, match=(m.match[0], ("inhibit", "position", -2), REST)) for m in MOVERS),
+    ),
+    effects=but(
+        TrueEffect("embed@S1", "2.0.k@S1", 0),
+        TrueEffect("1.0@END", BOTH_Q, -12, "exchange"),
+        TrueEffect("0.0@S2", "1.0.v@S2", -12, "exchange"),
+    ),
 )
 
 

@@ -6,110 +6,62 @@ Source: what Wang et al. 2023 found in GPT-2 small, one piece at a time. Book: c
 from dataclasses import replace
 from math import log, sqrt
 
+from pathpatch.designs import SHARP, HandMade, Head, TrueEffect, Unit
 from pathpatch.errors import PathPatchError, did_you_mean
-from pathpatch.handmade import SHARP, Design, Effect, HandMade, Head, Unit, build
+from pathpatch.handmade import build
 from pathpatch.ioi_machine import (
-    BASE_EFFECTS,
     BOTH_Q,
     DUPLICATE,
     INHIBIT,
+    KEYS,
+    KINDS,
     MOVERS,
+    POSITION,
     REST,
     SPACES,
     TOKEN,
+    but,
     machine_pairs,
     mover,
+    variant,
 )
 from pathpatch.prompts import make_prompts
 
-KINDS = ("abc", "flip", "exchange")
-
-
-def _variant(name: str, circuit: str, before: float = 6, **changes: object) -> Design:
-    design = replace(TOKEN, name=f"ioi-machine-{name}", circuit=circuit)
-    return replace(design, before=dict.fromkeys(KINDS, before), **changes)  # type: ignore[arg-type]
-
-
-def _but(*effects: Effect) -> tuple[Effect, ...]:
-    """The effects of the plain machine, but for these."""
-    where = {(e.senders, e.receivers, e.prompts, e.frozen): e for e in (*BASE_EFFECTS, *effects)}
-    return tuple(where.values())
-
-
-KEYS = _variant(
-    "keys",
-    "0.0 writes only *that* the name was seen. 1.0 finds S2 by this mark, and copies the name "
-    "that stands there: 0.0 reaches 1.0 through its keys only.",
-    spaces={**SPACES, "seen": 1},
-    heads=(
-        replace(DUPLICATE, copy=("is name", "seen", 1)),
-        Head(1, 0, (("end", "seen", 6), REST), ("name", "inhibit", 1)),
-        *MOVERS,
-    ),
-    effects=_but(
-        Effect("0.0@S2", "1.0.v@S2", 0),
-        Effect("0.0@S2", "1.0.q@END+1.0.k@S2", -6),
-        Effect("0.0@S2", "1.0.v@S2+2.0.q@END", 0),
-        Effect("embed@S2", "1.0.v@S2", -6),
-        Effect("0.0@S2", "1.0.v@S2", 0, "flip"),
-        Effect("0.0@S2", "1.0.k@S2", 0, "flip"),  # seen as before
-        Effect("embed@S2", "1.0.v@S2", -12, "flip"),
-    ),
-)
-POSITION = _variant(
-    "position",
-    "0.0 writes at which position it found the name, 1.0 copies that, and the movers avoid the "
-    "position, whatever name stands there. At rest 0.0 writes position 0, where no name is.",
-    spaces={**SPACES, "seen": SPACES["position"], "inhibit": SPACES["position"]},
-    heads=(
-        replace(DUPLICATE, copy=("position", "seen", 1)),
-        INHIBIT,
-        *(
-            replace(m, match=(m.match[0], ("inhibit", "position", -2), REST))
-            for m in MOVERS
-        ),
-    ),
-    effects=_but(
-        Effect("embed@S1", "2.0.k@S1", 0),
-        Effect("1.0@END", BOTH_Q, -12, "exchange"),
-        Effect("0.0@S2", "1.0.v@S2", -12, "exchange"),
-    ),
-)
-MLP = _variant(
+MLP = variant(
     "mlp",
     "The MLP of layer 1 copies `inhibit` to `relayed`. 2.0 reads `inhibit`, 2.1 `relayed`: the "
     "direct path from 1.0 to 2.1 is through the MLP.",
     spaces={**SPACES, "relayed": SPACES["inhibit"]},
     heads=(DUPLICATE, INHIBIT, MOVERS[0], mover(1, 2, signal="relayed")),
     units=(Unit(1, "inhibit", "relayed"),),
-    effects=_but(
-        Effect("1.0@END", BOTH_Q, -4, frozen="heads+mlps"),
-        Effect("1.0@END", "2.0.q@END", -4, frozen="heads+mlps"),
-        Effect("1.0@END", "2.1.q@END", 0, frozen="heads+mlps"),
-        Effect("1.mlp_out@END", BOTH_Q, -2),
-        Effect("1.mlp_out@END", "2.1.q@END", -2, frozen="heads+mlps"),
-        Effect("1.mlp_out@END", "logits", 0),
-        Effect("1.mlp_out@END", "", -2),
+    effects=but(
+        TrueEffect("1.0@END", BOTH_Q, -4, frozen="heads+mlps"),
+        TrueEffect("1.0@END", "2.0.q@END", -4, frozen="heads+mlps"),
+        TrueEffect("1.0@END", "2.1.q@END", 0, frozen="heads+mlps"),
+        TrueEffect("1.mlp_out@END", BOTH_Q, -2),
+        TrueEffect("1.mlp_out@END", "2.1.q@END", -2, frozen="heads+mlps"),
+        TrueEffect("1.mlp_out@END", "logits", 0),
+        TrueEffect("1.mlp_out@END", "", -2),
     ),
 )
-NEGATIVE = _variant(
+NEGATIVE = variant(
     "negative",
     "2.2 looks where the movers look and writes 2 *against* the name.",
     before=4,
     heads=(DUPLICATE, INHIBIT, *MOVERS, mover(2, -2)),
     effects=(
-        Effect("2.0@END", "logits", -4),
-        Effect("2.2@END", "logits", 2),
-        Effect("2.2@END", "", 2),
-        Effect("1.0@END", BOTH_Q, -6),
-        Effect("1.0@END", "2.2.q@END", 2),
-        Effect("1.0@END", f"{BOTH_Q}+2.2.q@END", -4),
-        Effect("1.0@END", "", -4),
-        Effect("0.0@S2", "1.0.v@S2", -4),
-        Effect("0.0@S2", "1.0.v@S2", -8, "flip"),
+        TrueEffect("2.0@END", "logits", -4),
+        TrueEffect("2.2@END", "logits", 2),
+        TrueEffect("2.2@END", "", 2),
+        TrueEffect("1.0@END", BOTH_Q, -6),
+        TrueEffect("1.0@END", "2.2.q@END", 2),
+        TrueEffect("1.0@END", f"{BOTH_Q}+2.2.q@END", -4),
+        TrueEffect("1.0@END", "", -4),
+        TrueEffect("0.0@S2", "1.0.v@S2", -4),
+        TrueEffect("0.0@S2", "1.0.v@S2", -8, "flip"),
     ),
 )
-BACKUP = _variant(
+BACKUP = variant(
     "backup",
     "3.0 avoids names that are inhibited and names that the movers say. Normally none is left and "
     "it rests; when neither mover says IO, it finds IO and says it with 4.",
@@ -125,18 +77,18 @@ BACKUP = _variant(
         ),
     ),
     effects=(
-        Effect("2.0@END", "logits", -4),
-        Effect("2.0@END", "", -4),  # 2.1 still says IO
-        Effect("2.0@END+2.1@END", "logits", -6),
-        Effect("2.0@END+2.1@END", "3.0.q@END", 4),
-        Effect("2.0@END+2.1@END", "", -6 + 4),  # the backup hides most of the direct effect
-        Effect("1.0@END", BOTH_Q, -6),  # both names are said: no name is left for 3.0
-        Effect("1.0@END", "3.0.q@END", -4),  # S is free, and IO is said: 3.0 says S
-        Effect("1.0@END", "", -6),
-        Effect("0.0@S2", "1.0.v@S2", -6),
+        TrueEffect("2.0@END", "logits", -4),
+        TrueEffect("2.0@END", "", -4),  # 2.1 still says IO
+        TrueEffect("2.0@END+2.1@END", "logits", -6),
+        TrueEffect("2.0@END+2.1@END", "3.0.q@END", 4),
+        TrueEffect("2.0@END+2.1@END", "", -6 + 4),  # the backup hides most of the direct effect
+        TrueEffect("1.0@END", BOTH_Q, -6),  # both names are said: no name is left for 3.0
+        TrueEffect("1.0@END", "3.0.q@END", -4),  # S is free, and IO is said: 3.0 says S
+        TrueEffect("1.0@END", "", -6),
+        TrueEffect("0.0@S2", "1.0.v@S2", -6),
     ),
 )
-GROUPED = _variant(
+GROUPED = variant(
     "grouped",
     "Two query heads share keys and values. Only the query of 2.0 reads `inhibit`; 2.1 always "
     "says both names, 2 each. 0.1 and 1.1 rest and write nothing.",
@@ -151,24 +103,24 @@ GROUPED = _variant(
         Head(2, 1, (("end", "early name", 2), ("inhibit", "name", 0), REST), MOVERS[0].copy),
     ),
     effects=(
-        Effect("2.0@END", "logits", -4),
-        Effect("2.1@END", "logits", 0),
-        Effect("1.0@END", "2.0.q@END", -4),
-        Effect("1.0@END", "2.1.q@END", 0),
-        Effect("0.0@S2", "1.0.v@S2", -4),
-        Effect("0.0@S2", "1.1.v@S2", 0),
-        Effect("0.0@S2", "1.kv0.v@S2", -4),
-        Effect("embed@IO", "2.0.v@IO", -4),  # 2.0 says another name, with 4
-        Effect("embed@IO", "2.1.v@IO", -2),  # 2.1 says it with 2 instead of IO
-        Effect("embed@IO", "2.kv0.v@IO", -6),
-        Effect("embed@S1", "2.0.k@S1", -4),
-        Effect("embed@S1", "2.1.k@S1", 0),
-        Effect("0.0@S2", "1.0.v@S2", -8, "flip"),
+        TrueEffect("2.0@END", "logits", -4),
+        TrueEffect("2.1@END", "logits", 0),
+        TrueEffect("1.0@END", "2.0.q@END", -4),
+        TrueEffect("1.0@END", "2.1.q@END", 0),
+        TrueEffect("0.0@S2", "1.0.v@S2", -4),
+        TrueEffect("0.0@S2", "1.1.v@S2", 0),
+        TrueEffect("0.0@S2", "1.kv0.v@S2", -4),
+        TrueEffect("embed@IO", "2.0.v@IO", -4),  # 2.0 says another name, with 4
+        TrueEffect("embed@IO", "2.1.v@IO", -2),  # 2.1 says it with 2 instead of IO
+        TrueEffect("embed@IO", "2.kv0.v@IO", -6),
+        TrueEffect("embed@S1", "2.0.k@S1", -4),
+        TrueEffect("embed@S1", "2.1.k@S1", 0),
+        TrueEffect("0.0@S2", "1.0.v@S2", -8, "flip"),
     ),
 )
 
 
-def _soft(p: float, inhibit: float) -> float:
+def _soft(p: float, inhibit: int) -> float:
     """The logit difference of the normed machine: 2.0 says IO with 4 p and S with 4 (1 - p).
 
     At END the squares are 1 (word), 1 (position), inhibit ** 2, and what is said. The last norm
@@ -179,7 +131,7 @@ def _soft(p: float, inhibit: float) -> float:
 
 ONE_LEFT = 1 / (1 + 3 ** -sqrt(1 / 2))  # p when `inhibit` is 1 before the norm of layer 2
 NORM_LD = _soft(3 / 4, 2)  # sqrt(2) / 2
-NORM = _variant(
+NORM = variant(
     "norm",
     "RMSNorms to length sqrt(2), which an embedding has. Two heads, 1.0 and 1.1, each add 1 to "
     "`inhibit`; END then has length sqrt(6). The one mover is soft: S is less attended than IO by "
@@ -201,16 +153,16 @@ NORM = _variant(
         ),
     ),
     effects=(
-        Effect("2.0@END", "logits", -NORM_LD),
-        Effect("1.0@END", "2.0.q@END", _soft(ONE_LEFT, 2) - NORM_LD),
-        Effect("1.0@END+1.1@END", "2.0.q@END", -NORM_LD),
-        Effect("1.0@END", "logits", _soft(3 / 4, 1) - NORM_LD),  # through the last norm alone
-        Effect("1.0@END", "", _soft(ONE_LEFT, 1) - NORM_LD),
-        Effect("0.0@S2", "1.0.v@S2", _soft(ONE_LEFT, 1) - NORM_LD),
-        Effect("0.0@S2", "1.0.k@S2", 0),  # the keys change length, the attention does not
-        Effect("0.0@S2", "1.0.v@S2+1.1.v@S2", -NORM_LD),
-        Effect("1.0@END", "2.0.q@END", -NORM_LD, "flip"),  # one inhibits S, the other IO
-        Effect("1.0@END+1.1@END", "2.0.q@END", -2 * NORM_LD, "flip"),
+        TrueEffect("2.0@END", "logits", -NORM_LD),
+        TrueEffect("1.0@END", "2.0.q@END", _soft(ONE_LEFT, 2) - NORM_LD),
+        TrueEffect("1.0@END+1.1@END", "2.0.q@END", -NORM_LD),
+        TrueEffect("1.0@END", "logits", _soft(3 / 4, 1) - NORM_LD),  # through the last norm alone
+        TrueEffect("1.0@END", "", _soft(ONE_LEFT, 1) - NORM_LD),
+        TrueEffect("0.0@S2", "1.0.v@S2", _soft(ONE_LEFT, 1) - NORM_LD),
+        TrueEffect("0.0@S2", "1.0.k@S2", 0),  # the keys change length, the attention does not
+        TrueEffect("0.0@S2", "1.0.v@S2+1.1.v@S2", -NORM_LD),
+        TrueEffect("1.0@END", "2.0.q@END", -NORM_LD, "flip"),  # one inhibits S, the other IO
+        TrueEffect("1.0@END+1.1@END", "2.0.q@END", -2 * NORM_LD, "flip"),
     ),
 )
 VARIANTS = {
@@ -225,7 +177,7 @@ VARIANTS = {
 }
 
 
-def ioi_machine(variant: str = "token") -> HandMade:
+def ioi_machine(name: str = "token") -> HandMade:
     """The machine with every pair of names, in both orders and templates (224 prompts).
 
     Prompts: `abc`, `flip` and `exchange` (see `machine_pairs`), with the positions IO, S1, S1+1,
@@ -233,10 +185,10 @@ def ioi_machine(variant: str = "token") -> HandMade:
 
     Raises: PathPatchError for an unknown variant.
     """
-    if variant not in VARIANTS:
-        hint = did_you_mean(variant, VARIANTS)
-        raise PathPatchError(f"there is no variant {variant!r} of the machine; {hint}")
-    model = build(VARIANTS[variant])
+    if name not in VARIANTS:
+        hint = did_you_mean(name, VARIANTS)
+        raise PathPatchError(f"there is no variant {name!r} of the machine; {hint}")
+    model = build(VARIANTS[name])
     pairs = {kind: list(machine_pairs(kind)) for kind in KINDS}
     prompts = {kind: make_prompts(model.tokenizer, found) for kind, found in pairs.items()}
-    return HandMade(model, VARIANTS[variant], prompts)
+    return HandMade(model, VARIANTS[name], prompts)

@@ -19,8 +19,9 @@ Source: the questions in the reader's notes that began this project. Book: chapt
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pathpatch.designs import Design, HandMade, Head, TrueEffect, Unit
 from pathpatch.errors import PathPatchError, did_you_mean
-from pathpatch.handmade import Design, Effect, HandMade, Head, Unit, build
+from pathpatch.handmade import build
 from pathpatch.prompts import Pair, make_prompts
 
 X_ORIG = {"a": -2, "q": 2, "h": 3}
@@ -45,9 +46,9 @@ def five_treatments(
     seen_by_r = {**orig, "h": new["h"]}
     return {
         "none": base["y"],
-        "path patch, p frozen": arithmetic(
-            **orig, R=arithmetic(**seen_by_r, p=base["p"])["R"]
-        )["y"],
+        "path patch, p frozen": arithmetic(**orig, R=arithmetic(**seen_by_r, p=base["p"])["R"])[
+            "y"
+        ],
         "path patch, p recomputed": arithmetic(**orig, R=arithmetic(**seen_by_r)["R"])["y"],
         "activation patch h": arithmetic(**seen_by_r)["y"],
         "overwrite R": arithmetic(**orig, R=other["R"])["y"],
@@ -82,13 +83,13 @@ BASE = Design(
     heads=(*INPUTS, _self(1, "a+h", "p"), _self(2, "p+q+h", "R")),
     before={"x_new": 63},
     effects=(
-        Effect("0.2@END", "2.0.v@END", 73 - 63, "x_new"),
-        Effect("0.2@END", "1.0.v@END", 73 - 63, "x_new"),  # h -> p -> R, and not h -> R
-        Effect("1.0@END", "2.0.v@END", 40, "x_new"),  # p becomes 5
-        Effect("0.2@END", "2.0.q@END+2.0.k@END", 0, "x_new"),  # R reads its values alone
-        Effect("0.2@END", "logits", 1, "x_new"),
-        Effect("0.2@END", "", 84 - 63, "x_new"),
-        Effect("2.0.v@END", "", 93 - 63, "x_new"),
+        TrueEffect("0.2@END", "2.0.v@END", 73 - 63, "x_new"),
+        TrueEffect("0.2@END", "1.0.v@END", 73 - 63, "x_new"),  # h -> p -> R, and not h -> R
+        TrueEffect("1.0@END", "2.0.v@END", 40, "x_new"),  # p becomes 5
+        TrueEffect("0.2@END", "2.0.q@END+2.0.k@END", 0, "x_new"),  # R reads its values alone
+        TrueEffect("0.2@END", "logits", 1, "x_new"),
+        TrueEffect("0.2@END", "", 84 - 63, "x_new"),
+        TrueEffect("2.0.v@END", "", 93 - 63, "x_new"),
     ),
 )
 WITH_MLP = replace(
@@ -99,12 +100,12 @@ WITH_MLP = replace(
     heads=(*INPUTS, _self(1, "p+q+h", "R")),
     units=(Unit(0, "a+h", "p"), Unit(0, "a+h", "p", times=-1, sign=-1)),
     effects=(
-        Effect("0.2@END", "1.0.v@END", 83 - 63, "x_new"),
-        Effect("0.2@END", "1.0.v@END", 73 - 63, "x_new", "heads+mlps"),
-        Effect("0.mlp_out@END", "1.0.v@END", 40, "x_new"),  # p becomes 5
-        Effect("0.2@END", "logits", 1, "x_new"),
-        Effect("0.2@END", "", 84 - 63, "x_new"),
-        Effect("1.0.v@END", "", 93 - 63, "x_new"),
+        TrueEffect("0.2@END", "1.0.v@END", 83 - 63, "x_new"),
+        TrueEffect("0.2@END", "1.0.v@END", 73 - 63, "x_new", "heads+mlps"),
+        TrueEffect("0.mlp_out@END", "1.0.v@END", 40, "x_new"),  # p becomes 5
+        TrueEffect("0.2@END", "logits", 1, "x_new"),
+        TrueEffect("0.2@END", "", 84 - 63, "x_new"),
+        TrueEffect("1.0.v@END", "", 93 - 63, "x_new"),
     ),
 )
 SEED = replace(
@@ -116,14 +117,16 @@ SEED = replace(
     heads=(*INPUTS, _self(1, "a+q+h", "R")),
     before={"x_new": 6},
     effects=(
-        Effect("0.2@END", "1.0.v@END", 7 - 6, "x_new"),
-        Effect("0.2@END", "", 7 - 6, "x_new"),
-        Effect("1.0.v@END", "", 9 + 0 + 4 - 6, "x_new"),
+        TrueEffect("0.2@END", "1.0.v@END", 7 - 6, "x_new"),
+        TrueEffect("0.2@END", "", 7 - 6, "x_new"),
+        TrueEffect("1.0.v@END", "", 9 + 0 + 4 - 6, "x_new"),
     ),
 )
 
 
-def _gate(name: str, circuit: str, units: tuple[Unit, ...], truth: tuple[Effect, ...]) -> Design:
+def _gate(
+    name: str, circuit: str, units: tuple[Unit, ...], truth: tuple[TrueEffect, ...]
+) -> Design:
     return replace(
         BASE,
         name=name,
@@ -136,15 +139,15 @@ def _gate(name: str, circuit: str, units: tuple[Unit, ...], truth: tuple[Effect,
     )
 
 
-def _alone_and_both(alone: int, both: int, prompts: str) -> tuple[Effect, ...]:
+def _alone_and_both(alone: int, both: int, prompts: str) -> tuple[TrueEffect, ...]:
     senders = {"0.0@END": alone, "0.1@END": alone, "0.0@END+0.1@END": both}
     return tuple(
         effect
         for sender, change in senders.items()
         for effect in (
-            Effect(sender, "logits", change, prompts),
-            Effect(sender, "logits", 0, prompts, "heads+mlps"),  # the gate is the MLP
-            Effect(sender, "", change, prompts),
+            TrueEffect(sender, "logits", change, prompts),
+            TrueEffect(sender, "logits", 0, prompts, "heads+mlps"),  # the gate is the MLP
+            TrueEffect(sender, "", change, prompts),
         )
     )
 

@@ -10,8 +10,8 @@ import pathpatch
 
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
-    "errors prompts ioi smollm2 tiny models nodes forward metrics activation paths suffix deltas "
-    "effects sweeps walk plots"
+    "errors prompts ioi smollm2 tiny models designs handmade toys ioi_machine ioi_variants nodes "
+    "forward metrics activation paths suffix deltas effects sweeps walk plots"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
