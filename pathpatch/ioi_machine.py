@@ -47,14 +47,14 @@ MOVERS = (mover(0, 4), mover(1, 2))
 BOTH_Q = "2.0.q@END+2.1.q@END"
 BASE_EFFECTS = (
     # x_new = p_ABC: nothing is seen twice, nothing inhibited, the movers say two other names.
-    TrueEffect("2.0@END", "logits", -4),
-    TrueEffect("2.1@END", "logits", -2),
+    TrueEffect("2.0@END", "logits@END", -4),
+    TrueEffect("2.1@END", "logits@END", -2),
     TrueEffect("2.0@END+2.1@END", "", -6),
     TrueEffect("1.0@END", "2.0.q@END", -4),  # 2.0 then says IO and S, 2 each
     TrueEffect("1.0@END", "2.1.q@END", -2),
     TrueEffect("1.0@END", BOTH_Q, -6),
     TrueEffect("1.0@END", "2.0.k@END+2.0.v@END", 0),
-    TrueEffect("1.0@END", "logits", 0),
+    TrueEffect("1.0@END", "logits@END", 0),
     TrueEffect("1.0@END", "", -6),
     TrueEffect("0.0@S2", BOTH_Q, 0),  # 0.0 reaches them only through 1.0, a head
     TrueEffect("0.0@S2", "1.0.q@END+1.0.k@S2", 0),
@@ -65,13 +65,13 @@ BASE_EFFECTS = (
     TrueEffect("embed@S2", "1.0.v@S2", 0),  # the name itself is not read; that 0.0 sees it is
     TrueEffect("embed@S1", "2.0.k@S1", -4),  # another name stands there, and is not inhibited
     # flip: S2 is the other name, so that IO and S change roles and the wrong name is inhibited.
-    TrueEffect("2.0@END", "logits", -8, "flip"),
+    TrueEffect("2.0@END", "logits@END", -8, "flip"),
     TrueEffect("1.0@END", BOTH_Q, -12, "flip"),
     TrueEffect("0.0@S2", "1.0.v@S2", -12, "flip"),
     # exchange: the first two names change places. The name that is inhibited stays.
     TrueEffect("1.0@END", BOTH_Q, 0, "exchange"),
     TrueEffect("0.0@S2", "1.0.v@S2", 0, "exchange"),
-    TrueEffect("2.0@END", "logits", 0, "exchange"),
+    TrueEffect("2.0@END", "logits@END", 0, "exchange"),
 )
 
 SPACES = {"name": 8, "word": 8, "position": PLACES, "seen": 8, "inhibit": 8, "say": 8}

@@ -40,7 +40,7 @@ MLP = variant(
         TrueEffect("1.0@END", "2.1.q@END", 0, frozen="heads+mlps"),
         TrueEffect("1.mlp_out@END", BOTH_Q, -2),
         TrueEffect("1.mlp_out@END", "2.1.q@END", -2, frozen="heads+mlps"),
-        TrueEffect("1.mlp_out@END", "logits", 0),
+        TrueEffect("1.mlp_out@END", "logits@END", 0),
         TrueEffect("1.mlp_out@END", "", -2),
     ),
 )
@@ -50,8 +50,8 @@ NEGATIVE = variant(
     before=4,
     heads=(DUPLICATE, INHIBIT, *MOVERS, mover(2, -2)),
     effects=(
-        TrueEffect("2.0@END", "logits", -4),
-        TrueEffect("2.2@END", "logits", 2),
+        TrueEffect("2.0@END", "logits@END", -4),
+        TrueEffect("2.2@END", "logits@END", 2),
         TrueEffect("2.2@END", "", 2),
         TrueEffect("1.0@END", BOTH_Q, -6),
         TrueEffect("1.0@END", "2.2.q@END", 2),
@@ -77,9 +77,9 @@ BACKUP = variant(
         ),
     ),
     effects=(
-        TrueEffect("2.0@END", "logits", -4),
+        TrueEffect("2.0@END", "logits@END", -4),
         TrueEffect("2.0@END", "", -4),  # 2.1 still says IO
-        TrueEffect("2.0@END+2.1@END", "logits", -6),
+        TrueEffect("2.0@END+2.1@END", "logits@END", -6),
         TrueEffect("2.0@END+2.1@END", "3.0.q@END", 4),
         TrueEffect("2.0@END+2.1@END", "", -6 + 4),  # the backup hides most of the direct effect
         TrueEffect("1.0@END", BOTH_Q, -6),  # both names are said: no name is left for 3.0
@@ -103,8 +103,8 @@ GROUPED = variant(
         Head(2, 1, (("end", "early name", 2), ("inhibit", "name", 0), REST), MOVERS[0].copy),
     ),
     effects=(
-        TrueEffect("2.0@END", "logits", -4),
-        TrueEffect("2.1@END", "logits", 0),
+        TrueEffect("2.0@END", "logits@END", -4),
+        TrueEffect("2.1@END", "logits@END", 0),
         TrueEffect("1.0@END", "2.0.q@END", -4),
         TrueEffect("1.0@END", "2.1.q@END", 0),
         TrueEffect("0.0@S2", "1.0.v@S2", -4),
@@ -153,10 +153,12 @@ NORM = variant(
         ),
     ),
     effects=(
-        TrueEffect("2.0@END", "logits", -NORM_LD),
+        TrueEffect("2.0@END", "logits@END", -NORM_LD),
         TrueEffect("1.0@END", "2.0.q@END", _soft(ONE_LEFT, 2) - NORM_LD),
         TrueEffect("1.0@END+1.1@END", "2.0.q@END", -NORM_LD),
-        TrueEffect("1.0@END", "logits", _soft(3 / 4, 1) - NORM_LD),  # through the last norm alone
+        TrueEffect(
+            "1.0@END", "logits@END", _soft(3 / 4, 1) - NORM_LD
+        ),  # through the last norm alone
         TrueEffect("1.0@END", "", _soft(ONE_LEFT, 1) - NORM_LD),
         TrueEffect("0.0@S2", "1.0.v@S2", _soft(ONE_LEFT, 1) - NORM_LD),
         TrueEffect("0.0@S2", "1.0.k@S2", 0),  # the keys change length, the attention does not

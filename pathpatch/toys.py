@@ -87,7 +87,7 @@ BASE = Design(
         TrueEffect("0.2@END", "1.0.v@END", 73 - 63, "x_new"),  # h -> p -> R, and not h -> R
         TrueEffect("1.0@END", "2.0.v@END", 40, "x_new"),  # p becomes 5
         TrueEffect("0.2@END", "2.0.q@END+2.0.k@END", 0, "x_new"),  # R reads its values alone
-        TrueEffect("0.2@END", "logits", 1, "x_new"),
+        TrueEffect("0.2@END", "logits@END", 1, "x_new"),
         TrueEffect("0.2@END", "", 84 - 63, "x_new"),
         TrueEffect("2.0.v@END", "", 93 - 63, "x_new"),
     ),
@@ -103,7 +103,7 @@ WITH_MLP = replace(
         TrueEffect("0.2@END", "1.0.v@END", 83 - 63, "x_new"),
         TrueEffect("0.2@END", "1.0.v@END", 73 - 63, "x_new", "heads+mlps"),
         TrueEffect("0.mlp_out@END", "1.0.v@END", 40, "x_new"),  # p becomes 5
-        TrueEffect("0.2@END", "logits", 1, "x_new"),
+        TrueEffect("0.2@END", "logits@END", 1, "x_new"),
         TrueEffect("0.2@END", "", 84 - 63, "x_new"),
         TrueEffect("1.0.v@END", "", 93 - 63, "x_new"),
     ),
@@ -145,8 +145,8 @@ def _alone_and_both(alone: int, both: int, prompts: str) -> tuple[TrueEffect, ..
         effect
         for sender, change in senders.items()
         for effect in (
-            TrueEffect(sender, "logits", change, prompts),
-            TrueEffect(sender, "logits", 0, prompts, "heads+mlps"),  # the gate is the MLP
+            TrueEffect(sender, "logits@END", change, prompts),
+            TrueEffect(sender, "logits@END", 0, prompts, "heads+mlps"),  # the gate is the MLP
             TrueEffect(sender, "", change, prompts),
         )
     )
