@@ -2,16 +2,19 @@
 
 Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
 (passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
-and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots.
+and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots. Models
+written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
 """
 
 from pathpatch.activation import activation_patch
 from pathpatch.cost import Plan, plan
+from pathpatch.designs import Design, HandMade, TrueEffect
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.facts import Fact, fact_prompts, load_facts
 from pathpatch.forward import Run, run
 from pathpatch.ioi import ioi_prompts
+from pathpatch.ioi_variants import ioi_machine
 from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
@@ -20,13 +23,16 @@ from pathpatch.plots import heat_map
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
 from pathpatch.sweeps import activation_sweep, baseline, sweep
+from pathpatch.toys import five_treatments, toy
 from pathpatch.tracing import Trace, causal_trace, embedding_std, gaussian_noise
 from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
+    "Design",
     "Effects",
     "Fact",
+    "HandMade",
     "How",
     "Node",
     "Pair",
@@ -36,6 +42,7 @@ __all__ = [
     "Run",
     "Tokens",
     "Trace",
+    "TrueEffect",
     "activation_patch",
     "activation_sweep",
     "answer_prob",
@@ -43,10 +50,12 @@ __all__ = [
     "causal_trace",
     "embedding_std",
     "fact_prompts",
+    "five_treatments",
     "gaussian_noise",
     "grid",
     "heads",
     "heat_map",
+    "ioi_machine",
     "ioi_prompts",
     "ioi_walk",
     "load_facts",
@@ -62,6 +71,7 @@ __all__ = [
     "strongest",
     "sweep",
     "tiny_model",
+    "toy",
     "windows",
     "wrap",
 ]

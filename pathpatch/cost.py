@@ -134,8 +134,7 @@ def forward_multiply_adds(model: Model, prompts: Prompts) -> int:
 def layer_weights(model: Model) -> tuple[int, int]:
     """How many weights a layer has, and how many of them are its MLP's."""
     block = model.blocks[0]
-    mlp = getattr(block, "mlp", None)
-    parts = (block.parameters(), mlp.parameters() if mlp else ())
+    parts = (block.parameters(), () if model.cfg.attn_only else block.mlp.parameters())
     layer, mlp_weights = (sum(weight.numel() for weight in part) for part in parts)
     return layer, mlp_weights
 
@@ -146,9 +145,9 @@ def _bytes(question: Question) -> tuple[int, int]:
     The factors are the number of copies that are alive at once, measured with `make bench`.
     """
     cfg, pos = question.model.cfg, question.tokens.ids.shape[1]
-    scores = cfg.n_heads * pos
-    each = pos * (2 * cfg.d_vocab + 6 * cfg.n_layers * cfg.d_model + 4 * cfg.d_mlp + 4 * scores)
-    row = 8 * cfg.d_model + 4 * cfg.d_mlp + 8 * scores
+    scores, hidden = cfg.n_heads * pos, 0 if cfg.attn_only else cfg.d_mlp
+    each = pos * (2 * cfg.d_vocab + 6 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
+    row = 8 * cfg.d_model + 4 * hidden + 8 * scores
     size = question.model.W_U.element_size()
     return each * size, row * size
 

@@ -27,6 +27,8 @@ Found: TypeAlias = Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]
 
 def supports(model: Model) -> bool:
     """Whether this engine knows the attention of the model."""
+    if model.cfg.architecture == "TransformerLensNative":  # the hand-made models
+        return model.cfg.positional_embedding_type == "standard"
     odd = getattr(model.original_model.config, "scale_attn_by_inverse_layer_idx", False)
     return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
 

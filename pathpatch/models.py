@@ -69,6 +69,35 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
     if double:
         for block in model.blocks:
             block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
+    return _ready(model, tokenizer, group)
+
+
+def native(
+    shape: dict[str, Any], weights: dict[str, torch.Tensor], tokenizer: Any, name: str, group: int
+) -> Model:
+    """Make a patchable float64 model of weights that somebody wrote by hand.
+
+    shape: the fields of TransformerLens's configuration; weights: the names of its own
+    architecture, the only one here that can do without norms and without MLPs; group: how many
+    query heads share keys and values (whose weights come as equal copies, as from `ungroup`).
+
+    Raises: RuntimeError when a weight is missing or has another shape.
+    """
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from transformer_lens.model_bridge.sources.native import NativeModel
+
+    config = TransformerBridgeConfig(**shape)
+    module = NativeModel(config).double()
+    module.load_state_dict(weights)  # boot_native's bridge cannot: it asks for aliases too
+    _exact_rms_norms(module)
+    model = build_bridge_from_module(
+        module, "TransformerLensNative", tl_config=config, dtype=torch.float64, model_name=name
+    )
+    return _ready(model, tokenizer, group)
+
+
+def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
@@ -151,6 +180,7 @@ def _exact_rms_norms(hf_model: Any) -> None:
     for module in list(hf_model.modules()):
         for key, child in list(module.named_children()):
             if type(child).__name__.endswith("RMSNorm"):
-                norm = torch.nn.RMSNorm(child.weight.shape[0], child.variance_epsilon)
+                epsilon = child.eps if hasattr(child, "eps") else child.variance_epsilon
+                norm = torch.nn.RMSNorm(child.weight.shape[0], epsilon)
                 norm.weight = child.weight
                 setattr(module, key, norm)

@@ -92,7 +92,9 @@ class Node:
         return list(range(self.head * group, (self.head + 1) * group))
 
     def check(self, model: Model) -> None:
-        """Raises: PathPatchError when the model has no such layer or head."""
+        """Raises: PathPatchError when the model has no such layer, head or MLP."""
+        if self.kind == "mlp_out" and model.cfg.attn_only:
+            raise PathPatchError(f"there is no {self}: {model.cfg.model_name} has no MLPs")
         limits = [("layer", self.layer, model.cfg.n_layers)]
         group = model.cfg.query_heads_per_kv if self.shared else 1
         name = "key/value head" if self.shared else "head"
@@ -143,8 +145,8 @@ def heads(model: Model, at: str | int | None = None) -> list[Node]:
 
 
 def mlps(model: Model, at: str | int | None = None) -> list[Node]:
-    """The outputs of all MLPs: freeze these too for edge patching."""
-    return grid(model, "mlp_out", [at])
+    """The outputs of all MLPs: freeze these too for edge patching. Some models have none."""
+    return [] if model.cfg.attn_only else grid(model, "mlp_out", [at])
 
 
 def windows(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, Sets
+from pathpatch.nodes import LOGITS, Node, Sets, mlps
 from pathpatch.prompts import END, Tokens
 
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
@@ -43,7 +43,8 @@ class Question:
             return in_last or node.kind == "logits"
 
         receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
-        return Question(model, tokens, receivers, any(n.kind == "mlp_out" for n in frozen))
+        no_mlps = model.cfg.attn_only or any(n.kind == "mlp_out" for n in frozen)
+        return Question(model, tokens, receivers, no_mlps)
 
     def top(self) -> int:
         """The depth of the highest receiver: a sender in that layer or above reaches none."""
@@ -92,9 +93,8 @@ def look(question: Question, corrupt: Tokens, senders: Sets) -> Scene:
     model, layers = question.model, range(question.model.cfg.n_layers)
     sent = [node.everywhere() for nodes in senders for node in nodes]
     stream = [Node("resid_pre", i) for i in layers] + [Node("resid_post", layers[-1])]
-    mlp_outs = [Node("mlp_out", i) for i in layers]
     a = run(model, corrupt, reads=sent)
-    b = run(model, question.tokens, reads=[*sent, *stream, *mlp_outs, LOGITS])
+    b = run(model, question.tokens, reads=[*sent, *stream, *mlps(model), LOGITS])
     resid = torch.stack([b.pop(node) for node in stream])
     return Scene(**vars(question), a=a, b=b, resid=resid)
 
@@ -115,7 +115,8 @@ def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"
             _write(scene, node, inputs.pop(node), x)
         if depth < n_layers:
             x = x + _attention(scene, depth, x, pos, inputs)
-            x = x + scene.model.blocks[depth].mlp(scene.model.blocks[depth].ln2(x))
+            if not scene.model.cfg.attn_only:
+                x = x + scene.model.blocks[depth].mlp(scene.model.blocks[depth].ln2(x))
     return x[:, torch.arange(len(end)), end - pos[:, 0]]
 
 

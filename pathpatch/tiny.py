@@ -1,5 +1,6 @@
 """Small random models of both families, with a word tokenizer, for tests and exercises."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,18 +34,28 @@ def tiny_hf(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any
 
 
 def tiny_tokenizer() -> Any:
-    """A word tokenizer that knows the words of the IOI task; " Mary" is one token, as in GPT-2."""
-    from tokenizers import Regex, Tokenizer
+    """A word tokenizer that knows the words of the IOI task."""
+    texts = [t.format(" ", " ", " ", place=" ", thing=" ") for t in TEMPLATES]
+    words = {word for text in texts for word, _ in _split().pre_tokenize_str(text)}
+    words |= {f" {word}" for word in (*NAMES, *PLACES, *THINGS)}
+    return word_tokenizer(sorted(words - {" "}))
+
+
+def word_tokenizer(words: Sequence[str]) -> Any:
+    """A tokenizer with one token for each word; " Mary" is one, as in GPT-2. Token 0 is <unk>."""
+    from tokenizers import Tokenizer
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Split
     from transformers import PreTrainedTokenizerFast
 
-    texts = [t.format(" ", " ", " ", place=" ", thing=" ") for t in TEMPLATES]
-    split = Split(Regex(r" ?\w+|[.,]"), behavior="isolated")
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(text)}
-    words |= {f" {word}" for word in (*NAMES, *PLACES, *THINGS)}
-    vocabulary = {word: i for i, word in enumerate(["<unk>", *sorted(words - {" "})])}
+    vocabulary = {word: i for i, word in enumerate(["<unk>", *words])}
     core = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer, core.decoder = split, Fuse()
+    core.pre_tokenizer, core.decoder = _split(), Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+
+
+def _split() -> Any:
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import Split
+
+    return Split(Regex(r" ?[^\s.,]+|[.,]"), behavior="isolated")

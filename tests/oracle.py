@@ -188,6 +188,54 @@ def read_llama(state: dict[str, Tensor], config: Any) -> Weights:
     )
 
 
+def read_native(weights: dict[str, Tensor], n_heads: int, group: int) -> Weights:
+    """The weights of a model in TransformerLens's own architecture: [out, in], perhaps no norms.
+
+    Keys and values come as equal copies for every query head of a group; one of them is kept.
+    Norms are RMSNorms with epsilon 0, MLPs are ReLU; both may be missing.
+    """
+
+    def norm(name: str) -> Function:
+        gain = weights.get(f"{name}.weight")
+        return (lambda x: x) if gain is None else rms_norm(gain, 0.0)
+
+    def mlp(at: str) -> Function:
+        if f"{at}mlp.fc_in.weight" not in weights:
+            return torch.zeros_like
+        W_in, W_out = (weights[f"{at}mlp.{part}.weight"].T for part in ("fc_in", "fc_out"))
+        b_in, b_out = (weights[f"{at}mlp.{part}.bias"] for part in ("fc_in", "fc_out"))
+        return lambda x: (x @ W_in + b_in).clamp(min=0) @ W_out + b_out
+
+    def inputs(name: str, step: int) -> tuple[Tensor, Tensor]:
+        W = heads(weights[f"{name}.weight"].T, n_heads, dim=1)
+        b = heads(weights[f"{name}.bias"], n_heads)
+        for i in range(n_heads):
+            first = i - i % step
+            assert torch.equal(W[i], W[first]) and torch.equal(b[i], b[first])
+        return W[::step], b[::step]
+
+    def read_layer(at: str) -> Layer:
+        (W_Q, b_Q), (W_K, b_K), (W_V, b_V) = (
+            inputs(f"{at}attn.{kind}", step)
+            for kind, step in (("q", 1), ("k", group), ("v", group))
+        )
+        W_O = heads(weights[f"{at}attn.o.weight"].T, n_heads)
+        b_O = weights[f"{at}attn.o.bias"]
+        norms = norm(f"{at}ln1"), norm(f"{at}ln2")
+        return Layer(norms[0], W_Q, b_Q, W_K, b_K, W_V, b_V, W_O, b_O, norms[1], mlp(at))
+
+    n_layers = len([name for name in weights if name.endswith("attn.o.bias")])
+    return Weights(
+        W_E=weights["tok_embed.weight"],
+        W_pos=weights["pos.weight"],
+        rope_theta=None,
+        layers=[read_layer(f"layers.{i}.") for i in range(n_layers)],
+        kv_of_head=[head // group for head in range(n_heads)],
+        final_norm=norm("ln_out"),
+        W_U=weights["head.weight"].T,
+    )
+
+
 # ---------------------------------------------------------------------------- the plain forward
 
 
