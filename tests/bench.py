@@ -7,9 +7,9 @@ machine cancels out. The table is printed, and written to out/bench.json.
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +19,7 @@ from random import Random
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
+import psutil
 import torch
 
 from pathpatch import How, Prompts, heads, ioi_prompts, load_model, logit_diff, mlps, plan, sweep
@@ -214,20 +215,26 @@ def ioi(model: Model, n: int, templates: list[str]) -> Prompts:
 
 def peak(limit: float) -> None:
     """In a process of its own: sweep many prompts and print the peak memory above the model."""
-    model = load_model()
-    plan(model, ioi(model, 8, TEMPLATES), senders=["0.0"], receivers=["logits"])  # warm up
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    current = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024
+    model, process, stop = load_model(), psutil.Process(), threading.Event()
     prompts = ioi(model, MANY, TEMPLATES)
     asked = {"senders": heads(model, "END"), "receivers": ["logits"], "how": How(memory=limit)}
+    planned = plan(model, prompts, **asked)
+    before, seen = process.memory_info().rss, [0]
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     took = seconds(lambda: sweep(model, prompts, **asked))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stop.set()
+    watcher.join()
     found = {
         "prompts": MANY,
         "limit_gib": limit,
-        "planned_gib": plan(model, prompts, **asked).memory,
-        "peak_above_model_gib": (after - current) / 2**20,
-        "peak_before_gib": before / 2**20,
+        "planned_gib": planned.memory,
+        "peak_above_model_gib": (max(seen) - before) / 2**30,
         "seconds": took,
     }
     print(json.dumps(found))
