@@ -38,8 +38,8 @@ class Plan:
         time_needed = self.seconds / 60 if minutes else self.seconds
         return (
             f"{self.spec.engine} engine, {len(self.spec.senders)} senders on {self.prompts} "
-            f"prompts: {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
-            f"{self.passes:,.3g} forward passes; at most {self.memory:.1f} GiB; about "
+            f"prompts:\n  {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
+            f"{self.passes:,.3g} forward passes;\n  at most {self.memory:.1f} GiB; about "
             f"{time_needed:.0f} {'minutes' if minutes else 'seconds'}"
         )
 

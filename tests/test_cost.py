@@ -21,7 +21,7 @@ def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
     sweep(tiny.model, tiny.prompts, **asked)
     said = capsys.readouterr().err
     assert "literal engine, 5 senders on 6 prompts" in said
-    assert "the work of 12 forward passes; at most 0.0 GiB; about 2 minutes" in said
+    assert "the work of 12 forward passes;\n  at most 0.0 GiB; about 2 minutes" in said
 
 
 def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):

@@ -245,6 +245,7 @@ def test_patch_writes_what_it_did(tmp_path, file, direction, capsys):
     out = tmp_path / "other"
     assert command("patch", out, *more[:2], "--metric", "answer_prob") == 0
     assert (out / "effects.png").stat().st_size > 5000
+    out = tmp_path / "third"
     assert command("patch", out, *more, "--nodes", "0.1.q,1.2@3+0.mlp_out") == 0
     data = json.loads((out / "effects.json").read_text())
     assert data["senders"] == [

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from pathpatch import (
     LOGITS,
+    How,
     Pair,
     PathPatchError,
     Prompts,
@@ -23,10 +24,10 @@ from pathpatch import (
     strongest,
     sweep,
 )
-from pathpatch.effects import interval
 from pathpatch.ioi import NAMES, single_token_names
 from pathpatch.models import Model, fingerprint
 from pathpatch.smollm2 import smollm2_folder
+from pathpatch.uncertainty import interval
 
 pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parent / "golden" / "smollm2_ioi.json"

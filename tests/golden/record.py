@@ -7,8 +7,8 @@ from random import Random
 import numpy as np
 
 from pathpatch import LOGITS, baseline, heads, ioi_prompts, load_model, strongest, sweep
-from pathpatch.effects import interval
 from pathpatch.models import fingerprint
+from pathpatch.uncertainty import interval
 
 model = load_model("smollm2")
 prompts = ioi_prompts(model.tokenizer, 240, Random(0))
