@@ -71,9 +71,8 @@ def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How) -> Plan:
         spec = replace(spec, engine="fast" if fast else "literal")
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     each, row = _bytes(question)
-    vectors = (
-        question.rows() // len(prompts) if spec.engine == "fast" else 0
-    )  # one sender's, for each prompt
+    # How many residual vectors a sender needs, for each prompt.
+    vectors = question.rows() // len(prompts) if spec.engine == "fast" else 0
     half = how.memory * GIB / 2
     block = int(min(half / each, half / max(1, vectors * row), spec.block, len(prompts)))
     if block < 1:
