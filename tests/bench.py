@@ -138,6 +138,8 @@ def against_transformer_lens(model: Model, prompts: Prompts, results: dict) -> N
             value = next(part[rows.index(index)] for rows, part in found if index in rows)
             difference = abs(float(value.mean() - table[0][29, 1]))
             results[name]["difference_at_28.0"] = difference
+            if difference > 1e-4:
+                sys.exit(f"the two disagree about 28.0 to 29.1.q by {difference:.1e} logits")
         print(f"{name}: {ours:.2f} s, theirs {each * len(senders):.0f} s: {ratio:.0f} times")
 
 
