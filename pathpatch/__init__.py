@@ -2,13 +2,15 @@
 
 Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
 (passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
-and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots. Models
+and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, discovery,
+walk, plots. Models
 written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
 """
 
 from pathpatch.activation import activation_patch
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
+from pathpatch.discovery import Circuit, Edge, Rule, discover
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.facts import Fact, fact_prompts, load_facts
@@ -29,7 +31,9 @@ from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
+    "Circuit",
     "Design",
+    "Edge",
     "Effects",
     "Fact",
     "HandMade",
@@ -39,6 +43,7 @@ __all__ = [
     "PathPatchError",
     "Plan",
     "Prompts",
+    "Rule",
     "Run",
     "Tokens",
     "Trace",
@@ -48,6 +53,7 @@ __all__ = [
     "answer_prob",
     "baseline",
     "causal_trace",
+    "discover",
     "embedding_std",
     "fact_prompts",
     "five_treatments",

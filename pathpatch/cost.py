@@ -34,13 +34,11 @@ class Plan:
     seconds: float  # on one worker, from timing a short forward pass here
 
     def __str__(self) -> str:
-        minutes = self.seconds >= 90
-        time_needed = self.seconds / 60 if minutes else self.seconds
         return (
             f"{self.spec.engine} engine, {len(self.spec.senders)} senders on {self.prompts} "
             f"prompts:\n  {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
-            f"{self.passes:,.3g} forward passes;\n  at most {self.memory:.1f} GiB; about "
-            f"{time_needed:.0f} {'minutes' if minutes else 'seconds'}"
+            f"{self.passes:,.3g} forward passes;\n  at most {self.memory:.1f} GiB; "
+            f"{duration(self.seconds)}"
         )
 
 
@@ -64,8 +62,11 @@ def plan(
     return plan_spec(model, prompts, spec, how or How())
 
 
-def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How) -> Plan:
-    """Choose the engine, and sizes of blocks that keep within the memory."""
+def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How, second: float = 0.0) -> Plan:
+    """Choose the engine, and sizes of blocks that keep within the memory.
+
+    second: the result of `seconds_each`, for many plans in a row.
+    """
     fast = how.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
     if spec.receivers:
         spec = replace(spec, engine="fast" if fast else "literal")
@@ -92,19 +93,23 @@ def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How) -> Plan:
         multiply_adds=total,
         passes=total / one,
         memory=(block * each + rows * row) / GIB,
-        seconds=total * _seconds_each(model, prompts[:8]),
+        seconds=total * (second or seconds_each(model, prompts[:8])),
     )
 
 
 def say(model: Model, prompts: Prompts, what: str, passes: int) -> None:
     """Before a run of over two seconds that is no sweep, say what it will take."""
-    seconds = passes * forward_multiply_adds(model, prompts) * _seconds_each(model, prompts[:8])
+    seconds = passes * forward_multiply_adds(model, prompts) * seconds_each(model, prompts[:8])
     if seconds > 2:
         print(
-            f"{what}: {passes} forward passes of {len(prompts)} prompts, about "
-            f"{seconds / 60:.1f} minutes",
+            f"{what}: {passes} forward passes of {len(prompts)} prompts, {duration(seconds)}",
             file=sys.stderr,
         )
+
+
+def duration(seconds: float) -> str:
+    """An estimate, as it is said before a run."""
+    return f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds"
 
 
 def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
@@ -151,7 +156,7 @@ def _bytes(question: Question) -> tuple[int, int]:
     return each * size, row * size
 
 
-def _seconds_each(model: Model, prompts: Prompts) -> float:
+def seconds_each(model: Model, prompts: Prompts) -> float:
     """Seconds for a multiply-add: the best of three short forward passes."""
     times = []
     for _ in range(3):

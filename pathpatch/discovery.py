@@ -1,12 +1,31 @@
-"""Discovery: the backward walk as a loop, until nothing passes the test."""
+"""Discovery: the walk backward from the logits as a loop, until nothing passes the test.
+
+A round asks, for every receiver: which heads at its position, and whether the embedding, act on
+the metric through it? The heads that pass send; their queries, keys and values receive next.
+"""
 
 import json
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pathpatch.effects import write_file
-from pathpatch.nodes import Node, as_nodes
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pathpatch.blocks import blocks
+from pathpatch.cost import duration, plan_spec, seconds_each
+from pathpatch.effects import Effects, write_file
+from pathpatch.forward import run
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.models import Model
+from pathpatch.nodes import LOGITS, Node, as_nodes, heads
+from pathpatch.prompts import Prompts
+from pathpatch.spec import How, Spec
+from pathpatch.sweeps import measure
+from pathpatch.uncertainty import interval, sign_flip_test
 
 
 @dataclass(frozen=True)
@@ -48,3 +67,126 @@ class Circuit:
         """Read back what `save` wrote."""
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When an edge is kept, and where the walk goes on.
+
+    error: of all senders and receivers of a round together (corrected p below it).
+    least: the least change, in percent of the mean metric before.
+    look: keys and values receive at the labelled positions that the head attends to with at least
+    this mean weight, on the clean or on the corrupt prompts; queries where the head is active.
+    rounds: at most so many.
+    """
+
+    error: float = 0.05
+    least: float | int = 1
+    look: float = 0.1
+    rounds: int = 8
+
+
+def discover(
+    model: Model,
+    prompts: Prompts,
+    generator: np.random.Generator,
+    *,
+    rule: Rule | None = None,
+    metric: Metric = logit_diff,
+    how: How | None = None,
+) -> Circuit:
+    """Find the circuit of a task: from the logits backward, what acts through what.
+
+    Each receiver is asked about by itself, with all heads frozen (MLPs are part of the paths). A
+    round is one test, corrected for all its senders and receivers. It ends when nothing passes,
+    or only embeddings do. Two things stay hidden by construction: a head that acts only when
+    others are silenced (a backup), and heads that matter only together.
+
+    how.folder: each receiver's sweep gets a folder in it. Says what each round costs, and shows
+    progress.
+
+    Returns: the edges that passed, in the order of the rounds.
+    Raises: PathPatchError as `sweep`.
+    Source: the loop is that of Wang et al. 2023, section 3. Book: chapters 7 and 12.
+    """
+    rule, how, receivers = rule or Rule(), how or How(), [LOGITS]
+    edges: list[Edge] = []
+    rounds: list[dict[str, Any]] = []
+    while receivers and len(rounds) < rule.rounds:
+        sweeps = list(_round(model, prompts, receivers, metric, how))
+        edges += _passing(sweeps, generator, rule)
+        tested = sum(len(effects.senders) for effects in sweeps)
+        rounds.append({"receivers": [str(node) for node in receivers], "paths": tested})
+        asked = {name for done in rounds for name in done["receivers"]}
+        doors = inputs(model, prompts, Circuit(edges).heads(), rule.look)
+        receivers = [node for node in doors if str(node) not in asked]
+    details = asdict(sweeps[0].about)
+    kept = ("model", "model_sha256", "prompts_sha256", "frozen", "direction", "metric", "engine")
+    about = {name: details[name] for name in kept}
+    about |= {"prompts": len(prompts), "base": float(sweeps[0].base.mean())}
+    return Circuit(edges, {**about, "rule": asdict(rule), "rounds": rounds})
+
+
+def inputs(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:
+    """The queries, keys and values through which something can act on heads (see `Rule.look`)."""
+    patterns = [replace(node, kind="pattern") for node in senders]
+    labels = [k for k, index in prompts.clean.positions.items() if bool((index >= 0).all())]
+    weights: dict[tuple[Node, str], list[float]] = {}
+    for block in blocks(prompts):
+        for side, tokens in (("clean", block.clean), ("corrupt", block.corrupt)):
+            found = run(model, tokens, reads=patterns)
+            rows = torch.arange(len(tokens))
+            for node in patterns:
+                for label in labels:
+                    row = found[node][rows, tokens.at(label)]
+                    weights.setdefault((node, f"{side} {label}"), []).extend(row.tolist())
+    doors = []
+    for node in patterns:
+        doors.append(replace(node, kind="q"))
+        for label in labels:
+            seen = max(np.mean(weights[node, f"{side} {label}"]) for side in ("clean", "corrupt"))
+            if seen >= look:
+                doors += [replace(node, kind=kind, at=label) for kind in "kv"]
+    return doors
+
+
+def _round(
+    model: Model, prompts: Prompts, receivers: list[Node], metric: Metric, how: How
+) -> Iterator[Effects]:
+    """Every receiver's sweep."""
+    each, plans = seconds_each(model, prompts[:8]), []
+    for node in receivers:
+        below = [
+            h for h in heads(model, node.at) if node.layer is None or (h.layer or 0) < node.layer
+        ]
+        spec = Spec.ask(model, prompts, [*below, Node("embed", at=node.at)], [node], None, metric)
+        plans.append(plan_spec(model, prompts, spec, how, each))
+    seconds = sum(planned.seconds for planned in plans)
+    if seconds > 2:
+        paths = sum(len(planned.spec.senders) for planned in plans)
+        print(
+            f"{len(receivers)} receivers, {paths} paths on {len(prompts)} prompts: "
+            f"{duration(seconds)}",
+            file=sys.stderr,
+        )
+    for node, planned in zip(tqdm(receivers, unit="receiver", delay=2), plans, strict=True):
+        there = replace(how, folder=Path(how.folder) / str(node) if how.folder else None)
+        yield measure(model, prompts, planned, there)
+
+
+def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) -> list[Edge]:
+    """The edges of a round that pass, largest first. One test for all its rows."""
+    rows = [(effects, i) for effects in sweeps for i in range(len(effects.senders))]
+    changes = np.stack([effects.change[i] for effects, i in rows])
+    base, clusters = sweeps[0].base, sweeps[0].templates
+    p = sign_flip_test(changes, generator, clusters)
+    means = changes.mean(1)
+    percents = 100 * means / (base.mean() or np.nan)
+    edges = []
+    for j in np.argsort(-np.abs(means), kind="stable"):
+        if p[j] < rule.error and abs(percents[j]) >= rule.least:
+            effects, i = rows[j]
+            low, high = interval(changes[j], generator, clusters)
+            numbers = map(float, (means[j], low, high, percents[j], p[j]))
+            edges.append(Edge(effects.senders[i], effects.about.receivers[0], *numbers))
+    return edges

@@ -47,7 +47,7 @@ def sweep(
     """
     how = how or How()
     spec = Spec.ask(model, prompts, senders, receivers, frozen, metric)
-    return _measure(model, prompts, plan_spec(model, prompts, spec, how), how)
+    return _say_and_measure(model, prompts, plan_spec(model, prompts, spec, how), how)
 
 
 def activation_sweep(
@@ -70,13 +70,17 @@ def activation_sweep(
     """
     how, sets = how or How(), check_sets(model, prompts.clean, nodes)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _measure(model, prompts, plan_spec(model, prompts, spec, how), how)
+    return _say_and_measure(model, prompts, plan_spec(model, prompts, spec, how), how)
 
 
-def _measure(model: Model, prompts: Prompts, planned: Plan, how: How) -> Effects:
-    """Say the cost, do the jobs that are not done yet, and put the table together."""
+def _say_and_measure(model: Model, prompts: Prompts, planned: Plan, how: How) -> Effects:
     if planned.seconds > 2:
         print(planned, file=sys.stderr)
+    return measure(model, prompts, planned, how)
+
+
+def measure(model: Model, prompts: Prompts, planned: Plan, how: How) -> Effects:
+    """Do the jobs that are not done yet, and put the table together."""
     spec = planned.spec
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}
     details = about(model, prompts, spec.senders, spec.metric, engine=spec.engine, **asked)

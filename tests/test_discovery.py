@@ -1,0 +1,192 @@
+"""Discovery finds the circuit of every machine and nothing else, and nothing in noise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from pathpatch import Circuit, Edge, Rule, discover, ioi_machine, path_patch, run
+from pathpatch.discovery import inputs
+from pathpatch.ioi_variants import NORM_LD, ONE_LEFT, VARIANTS, _soft
+from pathpatch.nodes import LOGITS, Node, heads
+
+
+def mover(name: str, said: int) -> dict:
+    """What a mover that says IO does to the logit difference, and what acts through it."""
+    return {
+        (f"{name}.z@END", "logits@END"): -said,
+        ("1.0.z@END", f"{name}.q@END"): -said,  # it says IO and S alike
+        ("embed@IO", f"{name}.v@IO"): -said,  # it says another name
+        ("embed@S1", f"{name}.k@S1"): -said,  # the name there is not inhibited
+    }
+
+
+def duplicate(change: int) -> dict:
+    """What acts through 0.0, which finds the name at S2 once more at S1, and copies it."""
+    return {
+        ("0.0.z@S2", "1.0.v@S2"): change,
+        ("embed@S2", "0.0.q@S2"): change,  # a name that stands nowhere else
+        ("embed@S1", "0.0.k@S1"): change,  # the same from the other side
+        ("embed@S1", "0.0.v@S1"): change,  # found, but another name is copied
+    }
+
+
+TOKEN = mover("2.0", 4) | mover("2.1", 2) | duplicate(-6)
+BY_KEYS = {("0.0.z@S2", "1.0.k@S2"): -6, ("embed@S2", "1.0.v@S2"): -6}
+NOT_BY_KEYS = {("0.0.z@S2", "1.0.v@S2"), ("embed@S1", "0.0.v@S1")}
+BY_NAME = {("embed@S1", f"2.{i}.k@S1") for i in (0, 1)} | {("embed@S1", "0.0.v@S1")}
+NORM = {
+    ("2.0.z@END", "logits@END"): -NORM_LD,
+    ("embed@S1", "2.0.k@S1"): -NORM_LD,
+    # With three quarters on IO and one on S, 2.0 says 3 and 1; one of them is then another name.
+    ("embed@IO", "2.0.v@IO"): -1 * np.sqrt(1 / 8) - NORM_LD,
+    ("embed@S1", "2.0.v@S1"): 3 * np.sqrt(1 / 8) - NORM_LD,
+    **{(f"1.{i}.z@END", "logits@END"): _soft(3 / 4, 1) - NORM_LD for i in (0, 1)},
+    **{(f"1.{i}.z@END", "2.0.q@END"): _soft(ONE_LEFT, 2) - NORM_LD for i in (0, 1)},
+    **{("0.0.z@S2", f"1.{i}.v@S2"): _soft(ONE_LEFT, 1) - NORM_LD for i in (0, 1)},
+    **{key: -NORM_LD for key in duplicate(0) if key[1].startswith("0.0")},
+}
+TRUE = {
+    "token": TOKEN,
+    "keys": {k: v for k, v in TOKEN.items() if k not in NOT_BY_KEYS} | BY_KEYS,
+    "position": {k: v for k, v in TOKEN.items() if k not in BY_NAME},
+    "mlp": TOKEN,  # the MLP between 1.0 and 2.1 belongs to the path
+    "negative": mover("2.0", 4) | mover("2.1", 2) | mover("2.2", -2) | duplicate(-4),
+    "backup": TOKEN,  # 3.0 rests unless both movers fail: no single path shows it
+    "grouped": mover("2.0", 4) | duplicate(-4),  # 2.1 says both names, whatever happens
+    "norm": NORM,
+}
+
+
+def found(name: str, **changes: float) -> Circuit:
+    machine = ioi_machine(name)
+    rule = Rule(**changes)
+    return discover(machine.model, machine.prompts["abc"][::7], np.random.default_rng(0), rule=rule)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_machine_is_recovered_without_a_false_edge(name: str):
+    circuit = found(name)
+    edges = {(edge.sender, edge.receiver): edge.change for edge in circuit.edges}
+    assert len(edges) == len(circuit.edges)
+    assert edges == pytest.approx(TRUE[name], abs=1e-10)
+    for edge in circuit.edges:  # every prompt shows the same change
+        assert edge.low == pytest.approx(edge.change) == pytest.approx(edge.high)
+        assert edge.percent == pytest.approx(100 * edge.change / circuit.about["base"])
+
+
+def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
+    machine = ioi_machine("negative")
+    prompts = machine.prompts["abc"][:4]
+    everything = heads(machine.model)
+    embed = [Node("embed", at=at) for at in ("IO", "S1", "S2")]
+    b = run(machine.model, prompts.clean, reads=[*everything, LOGITS])
+    a = run(machine.model, prompts.corrupt, reads=[*everything, *embed])
+    rows = torch.arange(4)
+    for edge in found("negative").edges:
+        nodes = {"senders": [edge.sender], "receivers": [edge.receiver], "frozen": everything}
+        logits = path_patch(machine.model, prompts.clean, b, a, **nodes) - b[LOGITS]
+        change = logits[rows, prompts.answer] - logits[rows, prompts.foil]
+        assert change.tolist() == pytest.approx([edge.change] * 4)
+
+
+def test_the_walk_ends_by_itself_and_says_what_it_asked():
+    about = found("token").about
+    asked = [set(step["receivers"]) for step in about["rounds"]]
+    assert asked[0] == {"logits@END"}
+    assert asked[1] == {f"2.{i}.{k}" for i in (0, 1) for k in "q@END k@IO v@IO k@S1 v@S1".split()}
+    assert asked[2] == {"1.0.q@END", "1.0.k@S2", "1.0.v@S2"}
+    assert asked[3] == {"0.0.q@S2", "0.0.k@S1", "0.0.v@S1"}
+    # To END from six heads, or the two or four below, or none, each time with the embedding.
+    assert [step["paths"] for step in about["rounds"]] == [7, 10 * 5, 3 * 3, 3 * 1]
+    assert about["prompts"] == 32
+    assert about["rule"] == {"error": 0.05, "least": 1, "look": 0.1, "rounds": 8}
+
+
+def test_the_rule_is_obeyed():
+    assert {e.receiver for e in found("token", rounds=1).edges} == {"logits@END"}
+    # 2.1 has a third of the effect: 33.3 percent.
+    assert [e.sender for e in found("token", rounds=1, least=33).edges] == [
+        "2.0.z@END",
+        "2.1.z@END",
+    ]
+    assert [e.sender for e in found("token", rounds=1, least=34).edges] == ["2.0.z@END"]
+    # Both movers attend to S1 with one half, and only on the corrupt prompts.
+    receivers = {e.receiver for e in found("token", look=0.51).edges}
+    assert "2.0.k@S1" not in receivers and "2.0.v@IO" in receivers
+    assert not found("token", error=1e-4).edges  # 5,000 sign flips cannot show this
+
+
+def test_inputs_follow_the_attention():
+    machine = ioi_machine("token")
+    some = machine.prompts["flip"][::7]  # S2 is the other name: its attention stays
+    doors = inputs(machine.model, some, [Node("z", 1, 0, at="END")], 0.1)
+    assert [str(node) for node in doors] == ["1.0.q@END", "1.0.k@S2", "1.0.v@S2"]
+
+
+def test_nothing_is_found_where_answer_and_foil_mean_nothing():
+    """The error rate: exchange answer and foil at random, so that every change averages to zero."""
+    machine = ioi_machine("negative")
+    some = machine.prompts["abc"][::7]
+    generator, runs, errors = np.random.default_rng(0), 200, 0
+    for _ in range(runs):
+        turn = torch.tensor(generator.random(len(some)) < 0.5)
+        answer = torch.where(turn, some.foil, some.answer)
+        null = replace(some, answer=answer, foil=some.answer + some.foil - answer)
+        rule = Rule(least=0, rounds=1)
+        errors += bool(discover(machine.model, null, generator, rule=rule).edges)
+    # Of 200 runs at most 5 % may err on average; more than 19 would be seen once in 100 times.
+    assert errors <= stats.binom.ppf(0.99, runs, 0.05)
+
+
+def test_the_null_is_not_silent_by_construction():
+    """With an error rate of one half the same walk does find something."""
+    machine = ioi_machine("negative")
+    some = machine.prompts["abc"][::7]
+    turn = torch.arange(len(some)) % 32 < 12
+    answer = torch.where(turn, some.foil, some.answer)
+    null = replace(some, answer=answer, foil=some.answer + some.foil - answer)
+    rule = Rule(error=0.5, least=0, rounds=1)
+    assert discover(machine.model, null, np.random.default_rng(0), rule=rule).edges
+
+
+def test_one_test_for_all_receivers_of_a_round():
+    """Many receivers that do nothing, and a chance effect: the correction counts them all."""
+    from pathpatch.discovery import _passing
+    from pathpatch.effects import About, Effects
+
+    noise = np.random.default_rng(1).normal(size=(60, 24))
+    about = [About("m", "", [f"1.{i}.q@END"], "END", "heads", "", "x", "fast") for i in range(60)]
+    sweeps = [
+        Effects(["0.0.z@END"], np.ones(24), 1 + row[None], part)
+        for row, part in zip(noise, about, strict=True)
+    ]
+    alone = [_passing([one], np.random.default_rng(0), Rule()) for one in sweeps]
+    assert sum(map(len, alone)) >= 2  # by itself, one in twenty passes
+    assert not _passing(sweeps, np.random.default_rng(0), Rule())
+
+
+def test_a_circuit_is_read_back(tmp_path):
+    circuit = found("token")
+    circuit.save(tmp_path / "circuit.json")
+    assert Circuit.load(tmp_path / "circuit.json") == circuit
+    assert [str(node) for node in circuit.heads()] == [
+        "0.0.z@S2",
+        "1.0.z@END",
+        "2.0.z@END",
+        "2.1.z@END",
+    ]
+
+
+def test_a_sweep_that_was_done_is_not_done_again(tmp_path, monkeypatch):
+    from pathpatch import How, jobs
+
+    machine = ioi_machine("token")
+    some = machine.prompts["abc"][::7]
+    how = How(folder=tmp_path)
+    first = discover(machine.model, some, np.random.default_rng(0), how=how)
+    monkeypatch.setattr(jobs, "compute", None)  # would fail if it were called
+    assert discover(machine.model, some, np.random.default_rng(0), how=how) == first
+    assert isinstance(first.edges[0], Edge)
