@@ -1,7 +1,7 @@
 """Discovery: the walk backward from the logits as a loop, until nothing passes the test.
 
-A round asks, for every receiver: which heads at its position, and whether the embedding, act on
-the metric through it? The heads that pass send; their queries, keys and values receive next.
+A round asks of every receiver: which heads at its position, or the embedding, act on the metric
+through it? What passes sends; the queries, keys and values of those heads receive next.
 """
 
 import json
@@ -24,7 +24,7 @@ from pathpatch.models import Model
 from pathpatch.nodes import LOGITS, Node, as_nodes, heads
 from pathpatch.prompts import Prompts
 from pathpatch.spec import How, Spec
-from pathpatch.sweeps import measure
+from pathpatch.sweeps import activation_sweep, measure
 from pathpatch.uncertainty import interval, sign_flip_test
 
 
@@ -74,9 +74,10 @@ class Rule:
     """When an edge is kept, and where the walk goes on.
 
     error: of all senders and receivers of a round together (corrected p below it).
-    least: the least change, in percent of the mean metric before.
-    look: keys and values receive at the labelled positions that the head attends to with at least
-    this mean weight, on the clean or on the corrupt prompts; queries where the head is active.
+    least: the least change, in percent of the mean metric before; of a path, and of overwriting
+    a receiver with its corrupt value, below which no path through it is asked about.
+    look: keys and values can receive at the labelled positions that the head attends to with this
+    mean weight or more, on the clean or the corrupt prompts; queries where the head sends.
     rounds: at most so many.
     """
 
@@ -109,17 +110,20 @@ def discover(
     Raises: PathPatchError as `sweep`.
     Source: the loop is that of Wang et al. 2023, section 3. Book: chapters 7 and 12.
     """
-    rule, how, receivers = rule or Rule(), how or How(), [LOGITS]
+    rule, how, doors, receivers = rule or Rule(), how or How(), [LOGITS], [LOGITS]
     edges: list[Edge] = []
     rounds: list[dict[str, Any]] = []
+    asked: set[Node] = set()
     while receivers and len(rounds) < rule.rounds:
         sweeps = list(_round(model, prompts, receivers, metric, how))
         edges += _passing(sweeps, generator, rule)
-        tested = sum(len(effects.senders) for effects in sweeps)
-        rounds.append({"receivers": [str(node) for node in receivers], "paths": tested})
-        asked = {name for done in rounds for name in done["receivers"]}
-        doors = inputs(model, prompts, Circuit(edges).heads(), rule.look)
-        receivers = [node for node in doors if str(node) not in asked]
+        paths = sum(len(effects.senders) for effects in sweeps)
+        names = [[str(node) for node in nodes] for nodes in (doors, receivers)]
+        rounds.append({"doors": names[0], "receivers": names[1], "paths": paths})
+        asked.update(doors)
+        found = Circuit(edges).heads()
+        doors = [node for node in _doors(model, prompts, found, rule.look) if node not in asked]
+        receivers = _open(model, prompts, doors, metric, how, rule.least)
     details = asdict(sweeps[0].about)
     kept = ("model", "model_sha256", "prompts_sha256", "frozen", "direction", "metric", "engine")
     about = {name: details[name] for name in kept}
@@ -127,27 +131,33 @@ def discover(
     return Circuit(edges, {**about, "rule": asdict(rule), "rounds": rounds})
 
 
-def inputs(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:
-    """The queries, keys and values through which something can act on heads (see `Rule.look`)."""
+def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:
+    """The inputs of heads: the query where each sends, keys and values where it looks."""
     patterns = [replace(node, kind="pattern") for node in senders]
     labels = [k for k, index in prompts.clean.positions.items() if bool((index >= 0).all())]
-    weights: dict[tuple[Node, str], list[float]] = {}
+    weights = {(node, label): np.zeros(2) for node in patterns for label in labels}
     for block in blocks(prompts):
-        for side, tokens in (("clean", block.clean), ("corrupt", block.corrupt)):
+        for side, tokens in enumerate((block.clean, block.corrupt)):
             found = run(model, tokens, reads=patterns)
             rows = torch.arange(len(tokens))
-            for node in patterns:
-                for label in labels:
-                    row = found[node][rows, tokens.at(label)]
-                    weights.setdefault((node, f"{side} {label}"), []).extend(row.tolist())
-    doors = []
-    for node in patterns:
-        doors.append(replace(node, kind="q"))
-        for label in labels:
-            seen = max(np.mean(weights[node, f"{side} {label}"]) for side in ("clean", "corrupt"))
-            if seen >= look:
-                doors += [replace(node, kind=kind, at=label) for kind in "kv"]
+            for (node, label), total in weights.items():
+                total[side] += float(found[node][rows, tokens.at(label)].sum())
+    doors = [replace(node, kind="q") for node in senders]
+    for (node, label), total in weights.items():
+        if total.max() / len(prompts) >= look:
+            doors += [replace(node, kind=kind, at=label) for kind in "kv"]
     return doors
+
+
+def _open(
+    model: Model, prompts: Prompts, doors: list[Node], metric: Metric, how: How, least: float | int
+) -> list[Node]:
+    """Those that matter at all: that change the metric when overwritten."""
+    if not doors:
+        return []
+    there = replace(how, folder=Path(how.folder) / f"doors of {doors[0]}" if how.folder else None)
+    percents = activation_sweep(model, prompts, doors, metric, there).percent()
+    return [node for node, percent in zip(doors, percents, strict=True) if abs(percent) >= least]
 
 
 def _round(
@@ -163,12 +173,8 @@ def _round(
         plans.append(plan_spec(model, prompts, spec, how, each))
     seconds = sum(planned.seconds for planned in plans)
     if seconds > 2:
-        paths = sum(len(planned.spec.senders) for planned in plans)
-        print(
-            f"{len(receivers)} receivers, {paths} paths on {len(prompts)} prompts: "
-            f"{duration(seconds)}",
-            file=sys.stderr,
-        )
+        what = f"{len(receivers)} receivers on {len(prompts)} prompts"
+        print(f"{what}: {duration(seconds)}", file=sys.stderr)
     for node, planned in zip(tqdm(receivers, unit="receiver", delay=2), plans, strict=True):
         there = replace(how, folder=Path(how.folder) / str(node) if how.folder else None)
         yield measure(model, prompts, planned, there)
@@ -188,5 +194,5 @@ def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) 
             effects, i = rows[j]
             low, high = interval(changes[j], generator, clusters)
             numbers = map(float, (means[j], low, high, percents[j], p[j]))
-            edges.append(Edge(effects.senders[i], effects.about.receivers[0], *numbers))
+            edges.append(Edge(effects.senders[i], *effects.about.receivers, *numbers))
     return edges

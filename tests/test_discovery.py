@@ -8,9 +8,11 @@ import torch
 from scipy import stats
 
 from pathpatch import Circuit, Edge, Rule, discover, ioi_machine, path_patch, run
-from pathpatch.discovery import inputs
+from pathpatch.discovery import _doors, _passing
 from pathpatch.ioi_variants import NORM_LD, ONE_LEFT, VARIANTS, _soft
 from pathpatch.nodes import LOGITS, Node, heads
+
+MOVERS = "q@END k@IO v@IO k@S1 v@S1", "q@END v@IO k@S1"  # where movers look; what matters
 
 
 def mover(name: str, said: int) -> dict:
@@ -94,13 +96,18 @@ def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
 
 def test_the_walk_ends_by_itself_and_says_what_it_asked():
     about = found("token").about
-    asked = [set(step["receivers"]) for step in about["rounds"]]
-    assert asked[0] == {"logits@END"}
-    assert asked[1] == {f"2.{i}.{k}" for i in (0, 1) for k in "q@END k@IO v@IO k@S1 v@S1".split()}
-    assert asked[2] == {"1.0.q@END", "1.0.k@S2", "1.0.v@S2"}
-    assert asked[3] == {"0.0.q@S2", "0.0.k@S1", "0.0.v@S1"}
+    doors, asked = ([set(step[key]) for step in about["rounds"]] for key in ("doors", "receivers"))
+    movers = [{f"2.{i}.{k}" for i in (0, 1) for k in kinds.split()} for kinds in MOVERS]
+    assert doors == [
+        {"logits@END"},
+        movers[0],
+        {"1.0.q@END", "1.0.k@S2", "1.0.v@S2"},
+        {"0.0.q@S2", "0.0.k@S1", "0.0.v@S1"},
+    ]
+    # The keys of the inhibited name alone decide, and the values where a mover looks.
+    assert asked == [{"logits@END"}, movers[1], {"1.0.v@S2"}, doors[3]]
     # To END from six heads, or the two or four below, or none, each time with the embedding.
-    assert [step["paths"] for step in about["rounds"]] == [7, 10 * 5, 3 * 3, 3 * 1]
+    assert [step["paths"] for step in about["rounds"]] == [7, 6 * 5, 3, 3 * 1]
     assert about["prompts"] == 32
     assert about["rule"] == {"error": 0.05, "least": 1, "look": 0.1, "rounds": 8}
 
@@ -119,11 +126,19 @@ def test_the_rule_is_obeyed():
     assert not found("token", error=1e-4).edges  # 5,000 sign flips cannot show this
 
 
-def test_inputs_follow_the_attention():
+def test_doors_follow_the_attention_of_both_prompts():
     machine = ioi_machine("token")
-    some = machine.prompts["flip"][::7]  # S2 is the other name: its attention stays
-    doors = inputs(machine.model, some, [Node("z", 1, 0, at="END")], 0.1)
+    some = machine.prompts["flip"][::7]
+    doors = _doors(machine.model, some, [Node("z", 1, 0, at="END")], 0.1)
     assert [str(node) for node in doors] == ["1.0.q@END", "1.0.k@S2", "1.0.v@S2"]
+    doors = _doors(machine.model, some, [Node("z", 2, 0, at="END")], 0.9)
+    assert [str(node) for node in doors] == [  # S1 on the corrupt prompts
+        "2.0.q@END",
+        "2.0.k@IO",
+        "2.0.v@IO",
+        "2.0.k@S1",
+        "2.0.v@S1",
+    ]
 
 
 def test_nothing_is_found_where_answer_and_foil_mean_nothing():
@@ -154,7 +169,6 @@ def test_the_null_is_not_silent_by_construction():
 
 def test_one_test_for_all_receivers_of_a_round():
     """Many receivers that do nothing, and a chance effect: the correction counts them all."""
-    from pathpatch.discovery import _passing
     from pathpatch.effects import About, Effects
 
     noise = np.random.default_rng(1).normal(size=(60, 24))
