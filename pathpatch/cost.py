@@ -117,8 +117,8 @@ def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
     forward = forward_multiply_adds(model, prompts)
     if spec.engine != "fast":
         pass_d = spec.receivers and all(node.kind != "logits" for node in spec.receivers)
-        each = 2 if pass_d else 1
-        return forward * (2 + each * len(spec.senders))
+        n, each = len(spec.senders), 2 if pass_d else 1
+        return forward * (2 * -(-n // spec.at_once) + each * n)
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     layers, top = model.cfg.n_layers, question.top()
     climbs = [top - max(first, 0) for first in map(first_layer, spec.senders) if first < top]

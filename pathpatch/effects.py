@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pathpatch.errors import PathPatchError
-from pathpatch.nodes import Node
+from pathpatch.nodes import node_set
 from pathpatch.uncertainty import interval, sign_flip_test
 
 Array = np.ndarray
@@ -96,7 +96,8 @@ class Effects:
 
     def of_heads(self) -> bool:
         """Whether every sender is one head, so that the rows fill a grid of layers and heads."""
-        return all("+" not in name and Node.parse(name).kind == "z" for name in self.senders)
+        sets = map(node_set, self.senders)
+        return all(len(nodes) == 1 and nodes[0].kind == "z" for nodes in sets)
 
     def save(self, folder: str | Path, generator: np.random.Generator) -> None:
         """Write effects.json (everything) and effects.csv (a summary row for each sender)."""

@@ -22,7 +22,6 @@ from pathpatch.spec import Spec
 
 Job: TypeAlias = tuple[slice, slice]  # some senders and some prompts
 Tick: TypeAlias = Callable[[int], object]
-SENDERS = {"fast": 4096}  # in a job, which repeats passes A and B; the other engines: 8
 _ONE_AT_A_TIME = threading.Lock()  # hooks sit on the model: threads that share it must take turns
 
 
@@ -30,7 +29,7 @@ def job_grid(senders: int, prompts: int, spec: Spec) -> list[Job]:
     """The grid of senders and prompts in blocks."""
     rows, columns = (
         [slice(i, min(i + size, length)) for i in range(0, length, size)]
-        for length, size in ((senders, SENDERS.get(spec.engine, 8)), (prompts, spec.block))
+        for length, size in ((senders, spec.at_once), (prompts, spec.block))
     )
     return [(row, column) for column in columns for row in rows]
 

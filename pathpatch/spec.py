@@ -54,6 +54,11 @@ class Spec:
     block: int = 32  # prompts in a forward pass
     rows: int = 2048  # residual vectors in a batch of the fast engine
 
+    @property
+    def at_once(self) -> int:
+        """How many senders a job has: each job repeats passes A and B."""
+        return 4096 if self.engine == "fast" else 8
+
     @staticmethod
     def ask(
         model: Model,

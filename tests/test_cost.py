@@ -48,6 +48,14 @@ def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):
     assert cost("1.0.q@END") < cost("1.0.q@S2") < cost("1.0.q")
 
 
+def test_the_literal_plan_counts_every_pass(gpt2: Tiny):
+    some = [str(node) for node in heads(gpt2.model)] * 2
+    asked = {"receivers": ["2.0.q@END"], "how": How("literal")}
+    for n, passes in ((8, 2 + 16), (9, 2 * 2 + 18)):  # a job has eight senders, and its own A and B
+        found = plan(gpt2.model, gpt2.prompts, senders=some[:n], **asked)
+        assert found.passes == passes
+
+
 def tight(tiny: Tiny, **asked) -> How:
     """So little memory that the prompts go in several blocks."""
     for memory in (0.02 * 0.8**i for i in range(50)):

@@ -30,6 +30,19 @@ def test_change_mean_percent_and_top_by_hand():
     assert EFFECTS.top(2) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("name", "one_head"),
+    [
+        ("0.1.z@S1+1", True),
+        ("0.1.z@END+0.2.z@END", False),
+        ("0.1.q@END", False),
+        ("0.mlp_out@END", False),
+    ],
+)
+def test_whether_every_sender_is_one_head(name: str, one_head: bool):
+    assert replace(EFFECTS, senders=["0.0.z@END", "1.0.z@END", name]).of_heads() == one_head
+
+
 def test_two_kinds_of_percent_by_hand():
     assert EFFECTS.mean_of_percents() == pytest.approx([0, (-50 - 75) / 2, 50], abs=1e-12)
     low, high = EFFECTS.percent_interval(generator()).T
