@@ -12,7 +12,7 @@ SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models designs handmade toys ioi_machine "
     "ioi_variants nodes forward metrics activation paths spec suffix deltas cost uncertainty "
-    "effects blocks store jobs sweeps treatments tracing circuits attribution discovery walk plots "
+    "effects blocks store jobs sweeps treatments tracing knockouts circuits subsets attribution discovery walk plots "
     "diagrams report"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
