@@ -112,14 +112,17 @@ def choices(
 
     Each row has the choices, F(M), F(C) and F of nothing, and the four `scores`. Where only heads
     are candidates, MLPs of the circuit are kept like all others. rules: the rest of the choices;
-    shuffling needs its generator. Says its cost first.
+    shuffling needs its generator, and is the same in all rows. Says its cost first.
     """
-    circuit, rows = as_nodes(circuit), []
+    if rules.generator is None:
+        raise PathPatchError("shuffle draws at random: give Rules a generator")
+    circuit, rows, seed = as_nodes(circuit), [], rules.generator.integers(2**32)
     combinations = list(product(REFERENCES, CANDIDATES, POSITIONS))
     say(model, prompts, "table of choices", 4 * len(combinations))
     for reference, candidates, positions in tqdm(combinations, delay=2, desc="choices"):
         choice = {"reference": reference, "candidates": candidates, "positions": positions}
-        knockout = Knockout(model, prompts, replace(rules, **choice))
+        generator = np.random.default_rng(seed)  # the same shuffle in all rows
+        knockout = Knockout(model, prompts, replace(rules, **choice, generator=generator))
         nodes = [n for n in circuit if n.everywhere() in knockout.reference or n.kind != "mlp_out"]
         found = faithfulness(knockout, nodes)
         means = {name: float(values.mean()) for name, values in vars(found).items()}

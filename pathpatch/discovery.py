@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pathpatch.effects import write_file
+from pathpatch.errors import PathPatchError
 from pathpatch.nodes import Node, as_nodes
 
 
@@ -45,6 +46,9 @@ class Circuit:
 
     @staticmethod
     def load(path: str | Path) -> "Circuit":
-        """Read back what `save` wrote."""
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
+        """Read back what `save` wrote. Raises: PathPatchError for a file that is not a circuit."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error

@@ -40,9 +40,7 @@ def same(found, expected) -> bool:
 def test_the_integers_of_the_toy(form: str, r: str):
     """x_orig: a, q, h = -2, 2, 3; x_new: 1, 0, 4. p = a + h, R = p + q + h, y = 10 R + h."""
     made = make(f"toy {form}")
-    found = five_treatments(
-        made.model, made.prompts["x_new"], senders=["0.2@END"], receivers=[r]
-    )
+    found = five_treatments(made.model, made.prompts["x_new"], senders=["0.2@END"], receivers=[r])
     path = {"head": 73, "mlp": 83}[form]  # R = 1 + 2 + 4, or p follows h: R = 2 + 2 + 4
     freeze = 10 * 6 + 4  # R stays 6, the last + h sees 4
     both = 10 * 9 + 4  # R = 5 + 0 + 4
@@ -113,9 +111,7 @@ def by_oracle(tiny: Tiny, prompts: Prompts, h, r, edges: bool) -> list[np.ndarra
     ids, new_ids = prompts.clean.ids, prompts.corrupt.ids
     h, r = ([as_oracle(node, prompts.clean) for node in as_nodes(nodes)] for nodes in (h, r))
     orig, new = (oracle.forward(tiny.weights, some) for some in (ids, new_ids))
-    new_h, new_r, old_r = (
-        oracle.edits_from(*pair) for pair in ((new, h), (new, r), (orig, r))
-    )
+    new_h, new_r, old_r = (oracle.edits_from(*pair) for pair in ((new, h), (new, r), (orig, r)))
     runs = [
         oracle.forward(tiny.weights, ids, edits)[oracle.LOGITS]
         for edits in ([], new_h, new_r, new_h + old_r, new_h + new_r)
