@@ -1,22 +1,25 @@
 """Activation patching, causal tracing and path patching: a small reference library.
 
 Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
-(passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
-and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, discovery,
-walk, plots. Models
-written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
+(passes A and B), metrics, uncertainty, effects, edges, activation, paths (passes C and D), spec,
+suffix and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, treatments, tracing,
+knockouts, circuits, subsets, attribution, discovery, walk, plots. Models written by hand: designs,
+handmade, toys, ioi_machine, ioi_variants.
 """
 
 from pathpatch.activation import activation_patch
+from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
-from pathpatch.discovery import Circuit, Edge, Rule, discover
+from pathpatch.discovery import Rule, discover
+from pathpatch.edges import Circuit, Edge
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.facts import Fact, fact_prompts, load_facts
 from pathpatch.forward import Run, run
 from pathpatch.ioi import ioi_prompts
 from pathpatch.ioi_variants import ioi_machine
+from pathpatch.knockouts import Ablation, Knockout
 from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
@@ -24,20 +27,26 @@ from pathpatch.paths import path_patch
 from pathpatch.plots import heat_map
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
+from pathpatch.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.sweeps import activation_sweep, baseline, sweep
-from pathpatch.toys import five_treatments, toy
+from pathpatch.toys import by_pencil, toy
 from pathpatch.tracing import Trace, causal_trace, embedding_std, gaussian_noise
+from pathpatch.treatments import five_treatments
 from pathpatch.walk import ioi_walk, strongest
 
 __all__ = [
     "LOGITS",
+    "Ablation",
     "Circuit",
     "Design",
     "Edge",
     "Effects",
     "Fact",
+    "Faithfulness",
+    "Gap",
     "HandMade",
     "How",
+    "Knockout",
     "Node",
     "Pair",
     "PathPatchError",
@@ -45,6 +54,7 @@ __all__ = [
     "Prompts",
     "Rule",
     "Run",
+    "Search",
     "Tokens",
     "Trace",
     "TrueEffect",
@@ -52,12 +62,17 @@ __all__ = [
     "activation_sweep",
     "answer_prob",
     "baseline",
+    "by_pencil",
     "causal_trace",
+    "choices",
+    "completeness",
     "discover",
     "embedding_std",
     "fact_prompts",
+    "faithfulness",
     "five_treatments",
     "gaussian_noise",
+    "greedy_set",
     "grid",
     "heads",
     "heat_map",
@@ -69,9 +84,12 @@ __all__ = [
     "load_prompts",
     "logit_diff",
     "make_prompts",
+    "minimal_sets",
+    "minimality",
     "mlps",
     "path_patch",
     "plan",
+    "random_sets",
     "recovered",
     "run",
     "strongest",

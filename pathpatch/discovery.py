@@ -4,10 +4,9 @@ A round asks of every receiver: which heads at its position, or the embedding, a
 through it? What passes sends; the queries, keys and values of those heads receive next.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +16,16 @@ from tqdm import tqdm
 
 from pathpatch.blocks import blocks
 from pathpatch.cost import duration, plan_spec, seconds_each
-from pathpatch.effects import Effects, write_file
+from pathpatch.edges import Circuit, Edge
+from pathpatch.effects import Effects
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, as_nodes, heads
+from pathpatch.nodes import LOGITS, Node, heads
 from pathpatch.prompts import Prompts
 from pathpatch.spec import How, Spec
 from pathpatch.sweeps import activation_sweep, measure
 from pathpatch.uncertainty import interval, sign_flip_test
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A path that stands out: a sender, a receiver, and what patching the path changes.
-
-    change: mean over prompts, in units of the metric, with its 95 % interval (low, high).
-    percent: of the mean metric before. p: corrected for everything tested in the same round.
-    """
-
-    sender: str  # "1.0.z@END", or "embed@IO"
-    receiver: str  # "2.0.q@END", or "logits@END"
-    change: float
-    low: float
-    high: float
-    percent: float
-    p: float
-
-
-@dataclass(frozen=True)
-class Circuit:
-    """The edges that were found, and what was asked (model, prompts, thresholds, rounds)."""
-
-    edges: list[Edge]
-    about: dict[str, Any] = field(default_factory=dict)
-
-    def heads(self) -> list[Node]:
-        """The heads that send, each with the position at which it does, first layer first."""
-        nodes = as_nodes(edge.sender for edge in self.edges)
-        return sorted((n for n in nodes if n.kind == "z"), key=lambda n: (n.layer, n.head))
-
-    def save(self, path: str | Path) -> None:
-        """Write the circuit as JSON."""
-        data = {**self.about, "edges": [asdict(edge) for edge in self.edges]}
-        write_file(Path(path), json.dumps(data, indent=1).encode())
-
-    @staticmethod
-    def load(path: str | Path) -> "Circuit":
-        """Read back what `save` wrote."""
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ The only caller of `run_with_hooks`, so no hook survives a call, not even one th
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from pathpatch.errors import PathPatchError
 from pathpatch.models import Model
 from pathpatch.nodes import Node, as_nodes
 from pathpatch.prompts import Tokens
+
+Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 
 
 class Run(dict[Node, Tensor]):
@@ -42,13 +44,14 @@ def run(
     tokens: Tokens,
     *,
     reads: Iterable[Node | str] = (),
-    writes: Mapping[Node, Tensor] | None = None,
+    writes: Mapping[Node, Write] | None = None,
 ) -> Run:
     """One forward pass. Values are read as the pass computes them, *before* a write replaces them.
 
     Writes to one activation are applied in the order of the mapping. A value has the shape
     [batch, pos, ...] for a node without a position and [batch, ...] for a node with one, where
-    ... is d_head (z, q, k, v), key positions (pattern), d_model, or d_vocab (logits).
+    ... is d_head (z, q, k, v), key positions (pattern), d_model, or d_vocab (logits). It may also
+    be a function, which gets what the pass computed there and returns what to write.
 
     Raises: PathPatchError for a node that the model or the prompts do not have, a value of the
     wrong shape, a model in training mode, a value that is not a number, or a hook that did not
@@ -107,7 +110,7 @@ def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Callable[[T
 
 
 def _writer(
-    model: Model, tokens: Tokens, node: Node, value: Tensor
+    model: Model, tokens: Tokens, node: Node, new: Write
 ) -> Callable[[Tensor], Tensor | None]:
     parts = _parts(model, tokens, node)
 
@@ -115,6 +118,7 @@ def _writer(
         edited = activation.clone()
         for part in parts:
             target = _pos_first(node, edited)
+            value = new if isinstance(new, Tensor) else new(target[part])
             if target[part].shape != value.shape:
                 raise PathPatchError(
                     f"the value for {node} has shape {list(value.shape)}, "

@@ -28,6 +28,9 @@ def answer_prob(
     return _pick(logits.softmax(-1), prompts.answer)
 
 
+METRICS: dict[str, Metric] = {"logit_diff": logit_diff, "answer_prob": answer_prob}
+
+
 def recovered(
     value: Float[Tensor, "*more batch"],
     corrupt: Float[Tensor, " batch"],

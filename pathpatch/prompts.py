@@ -19,7 +19,8 @@ from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.files import read_rows
 
 END = "END"
-_TYPES = {"clean": str, "corrupt": str, "answer": str, "foil": str, "positions": dict}
+_TYPES: dict[str, type] = {"clean": str, "corrupt": str, "answer": str, "foil": str}
+_OPTIONAL: dict[str, type] = {"positions": dict, "group": str}
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,12 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
 
 
 def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
-    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`.
+    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`
+    and `group` (see `Pair`).
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
-    rows = read_rows(path, "prompts", _TYPES, optional=["positions"])
+    rows = read_rows(path, "prompts", _TYPES | _OPTIONAL, optional=_OPTIONAL)
     for i, row in enumerate(rows):
         for label, index in row.get("positions", {}).items():
             if type(index) is not int:  # a bool is an int too, and is refused

@@ -1,15 +1,22 @@
 """What a command prints and the files it writes."""
 
+import csv
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pathpatch.circuits import Gap, choices, completeness, faithfulness, minimality
 from pathpatch.effects import Effects, write_file
 from pathpatch.ioi import templates
+from pathpatch.knockouts import Knockout, donors
 from pathpatch.models import Model, fingerprint
-from pathpatch.nodes import node_set
+from pathpatch.nodes import Node, node_set
 from pathpatch.prompts import Prompts
+from pathpatch.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.sweeps import baseline
 from pathpatch.tracing import Trace
 from pathpatch.uncertainty import interval
@@ -46,6 +53,80 @@ def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
     if effects.of_heads():
         save_heat_map(effects, out / "effects.png", title)
     print(f"  written: {out}")
+
+
+def report_circuit(
+    knockout: Knockout, circuit: list[Node], search: Search, random: int, out: Path, seed: int
+) -> None:
+    """Print how faithful, complete and minimal it is, and how much of that is choice; write it."""
+    prompts, rules = knockout.prompts, knockout.rules
+    alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
+    print(f"{len(circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
+    print(f"(a mean is over {alike} or more corrupt prompts of a template)")
+    faithful = faithfulness(knockout, circuit)
+    print("\nfaithfulness, and means with 95 % interval")
+    for name, score in faithful.scores().items():
+        print(f"  {name:20} {score:8.3f}")
+    for name, values in vars(faithful).items():
+        low, high = interval(values, np.random.default_rng(seed), templates(prompts))
+        print(f"  F of {name:15} {values.mean():8.3f}   [{low:.3f}, {high:.3f}]")
+
+    sets = {"greedy": greedy_set(knockout, circuit, search)}
+    sets |= random_sets(circuit, random, search.generator)
+    complete = completeness(knockout, circuit, sets)
+    print("\ncompleteness: the circuit without K, the model without K, the difference")
+    _print_gaps(complete, prompts, seed)
+    found = minimality(knockout, circuit, minimal_sets(knockout, circuit, search))
+    minimal = {str(node): gap for node, gap in found.items()}
+    print("\nminimality: the circuit without K, and without K and the node, the difference")
+    _print_gaps(minimal, prompts, seed)
+
+    table = choices(knockout.model, prompts, circuit, rules)
+    print("\nfaithfulness under every choice: " + ", ".join(list(table[0])[3:]))
+    for row in table:
+        words, numbers = list(row.values())[:3], list(row.values())[3:]
+        print("  {:9}{:11}{:9}".format(*words), *(f"{x:8.3f}" for x in numbers))
+    parts = {"faithfulness": faithful, "completeness": complete, "minimality": minimal}
+    _save_circuit(knockout, {"circuit": circuit, **parts}, table, out)
+    print(f"  written: {out}")
+
+
+def _print_gaps(gaps: dict[str, Gap], prompts: Prompts, seed: int) -> None:
+    for name, gap in gaps.items():
+        change = gap.other - gap.one
+        low, high = interval(change, np.random.default_rng(seed), templates(prompts))
+        removed = " ".join(str(node) for node in gap.removed) or "nothing"
+        print(
+            f"  {name:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} {change.mean():+8.3f}"
+            f"   [{low:+.3f}, {high:+.3f}]   K: {removed}"
+        )
+
+
+def _save_circuit(
+    knockout: Knockout, found: dict[str, Any], table: list[dict[str, str | float]], out: Path
+) -> None:
+    model, prompts, rules = knockout.model, knockout.prompts, knockout.rules
+    data = {
+        "model": model.cfg.model_name,
+        "model_sha256": fingerprint(model),
+        "prompts_sha256": prompts.sha256(),
+        "over_sha256": (rules.over or prompts).sha256(),
+        "templates": templates(prompts),
+        "metric": getattr(rules.metric, "__name__", "custom"),
+        **{name: getattr(rules, name) for name in ("reference", "positions", "candidates")},
+        **found,
+    }
+    rows = io.StringIO(newline="")
+    csv.writer(rows).writerows([table[0], *(row.values() for row in table)])
+    write_file(out / "evaluation.json", json.dumps(data, indent=1, default=_plain).encode())
+    write_file(out / "choices.csv", rows.getvalue().encode())
+
+
+def _plain(value: object) -> object:
+    """What JSON writes for an array, a node, and a table of arrays."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value) if isinstance(value, Node) else vars(value)
 
 
 def _short(name: str) -> str:

@@ -38,10 +38,8 @@ def arithmetic(a: int, q: int, h: int, **held: int) -> dict[str, int]:
     return {"p": p, "R": r, "y": 10 * r + h}
 
 
-def five_treatments(
-    orig: Mapping[str, int] = X_ORIG, new: Mapping[str, int] = X_NEW
-) -> dict[str, int]:
-    """y after each of the five treatments of the module's table."""
+def by_pencil(orig: Mapping[str, int] = X_ORIG, new: Mapping[str, int] = X_NEW) -> dict[str, int]:
+    """y after each row of the module's table, by plain arithmetic. The models must agree."""
     base, other = arithmetic(**orig), arithmetic(**new)
     seen_by_r = {**orig, "h": new["h"]}
     return {

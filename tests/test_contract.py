@@ -12,8 +12,8 @@ SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models designs handmade toys ioi_machine "
     "ioi_variants nodes forward metrics activation paths spec suffix deltas cost uncertainty "
-    "effects blocks store jobs sweeps treatments tracing circuits attribution discovery walk plots "
-    "diagrams report"
+    "effects edges blocks store jobs sweeps treatments tracing knockouts circuits subsets "
+    "attribution discovery walk plots diagrams report options"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 
@@ -52,7 +52,7 @@ def test_files_and_functions_stay_small(module: str):
         (r"add_hook\(", ""),
         (r"import TransformerBridge", "models"),
         (r"import matplotlib", "plots"),
-        (r"import argparse", "__main__"),
+        (r"import argparse", "options"),
         (r"from scipy", "uncertainty"),
     ],
 )

@@ -139,3 +139,21 @@ def test_a_hook_that_never_fires_is_an_error(tiny: Tiny, monkeypatch):
     monkeypatch.setattr(tiny.model, "run_with_hooks", forget)
     with pytest.raises(PathPatchError, match="these hooks never fired"):
         run(tiny.model, tiny.prompts.clean, reads=[LOGITS])
+
+
+@pytest.mark.parametrize("name", ["1.2.z", "1.2.z@S2", "1.kv1.v", "2.1.pattern@END", "embed"])
+def test_a_write_may_be_a_function_of_what_the_pass_computed(tiny: Tiny, name: str):
+    tokens, node = tiny.prompts.clean, Node.parse(name)
+    before = run(tiny.model, tokens, reads=[node])[node]
+    seen = []
+
+    def halve(computed: torch.Tensor) -> torch.Tensor:
+        seen.append(computed.clone())
+        return computed / 2
+
+    found = run(tiny.model, tokens, reads=[LOGITS], writes={node: halve})[LOGITS]
+    expected = run(tiny.model, tokens, reads=[LOGITS], writes={node: before / 2})[LOGITS]
+    assert (found - expected).abs().max() < EXACT
+    assert all((value - before).abs().max() < EXACT for value in seen) and seen
+    with pytest.raises(PathPatchError, match="the value for"):
+        run(tiny.model, tokens, writes={node: lambda computed: computed[1:]})

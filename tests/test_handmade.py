@@ -16,7 +16,7 @@ from pathpatch import (
     PathPatchError,
     TrueEffect,
     activation_patch,
-    five_treatments,
+    by_pencil,
     heads,
     ioi_machine,
     logit_diff,
@@ -179,10 +179,10 @@ def test_subspaces_can_be_read():
     assert torch.equal(found["2.resid_post@END"][:, where("say")], 6 * one_hot[io])
 
 
-def test_the_five_treatments():
+def test_the_table_by_pencil():
     """In arithmetic, and with the same integers in the transformers."""
-    expected = dict(zip(five_treatments(), (63, 73, 83, 84, 93), strict=True))
-    assert five_treatments() == expected
+    expected = dict(zip(by_pencil(), (63, 73, 83, 84, 93), strict=True))
+    assert by_pencil() == expected
     assert arithmetic(**X_ORIG) == {"p": 1, "R": 6, "y": 63}
     assert arithmetic(**X_NEW) == {"p": 5, "R": 9, "y": 94}
     changes = {

@@ -1,5 +1,6 @@
 """The command line, as a person would use it: files, words, exit codes."""
 
+import csv
 import json
 import os
 import signal
@@ -7,11 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from test_prompts import GOOD
 
+from pathpatch import ioi_prompts
 from pathpatch.__main__ import main
+from pathpatch.edges import Circuit, Edge
+from pathpatch.ioi import TEMPLATES
+from pathpatch.tiny import tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 PAIRS = [
@@ -210,7 +216,7 @@ def test_help_names_every_command():
         [sys.executable, "-m", "pathpatch", "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert all(name in done.stdout for name in ("ioi", "sweep", "patch", "trace"))
+    assert all(name in done.stdout for name in ("ioi", "sweep", "patch", "trace", "circuit"))
 
 
 FACTS = [
@@ -313,3 +319,110 @@ def test_a_bad_file_of_facts(tmp_path, file, capsys):
     assert "cannot read facts" in capsys.readouterr().err
     assert command("trace", tmp_path / "out", "--facts", file) == 1
     assert "unknown key 'clean'" in capsys.readouterr().err
+
+
+CIRCUIT = "0.1@S2,1.2@END,2.0"
+FEW = ["--random-sets", "3", "--runs", "2", "--steps", "2"]
+
+
+@pytest.fixture
+def grouped(tmp_path) -> str:
+    pairs = ioi_prompts(tiny_tokenizer(), 8, Random(1), TEMPLATES[:2]).pairs
+    path = tmp_path / "grouped.json"
+    path.write_text(json.dumps([vars(pair) for pair in pairs]))
+    return str(path)
+
+
+def test_circuit_writes_what_it_did(tmp_path, grouped, capsys):
+    out = tmp_path / "out"
+    assert command("circuit", out, "--prompts", grouped, "--nodes", CIRCUIT, *FEW) == 0
+    printed = capsys.readouterr().out
+    assert "3 nodes on 8 prompts; knocked out: mean" in printed
+    assert "(a mean is over 2 or more corrupt prompts of a template)" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["choices.csv", "evaluation.json"]
+    data = json.loads((out / "evaluation.json").read_text())
+    assert data["circuit"] == ["0.1.z@S2", "1.2.z@END", "2.0.z"]
+    assert (data["reference"], data["positions"]) == ("mean", "labelled")
+    assert (data["candidates"], data["metric"]) == ("heads", "logit_diff")
+    assert data["prompts_sha256"] == data["over_sha256"]
+    assert list(data["faithfulness"]) == ["model", "circuit", "nothing"]
+    assert list(data["completeness"]) == ["greedy", "random 1", "random 2", "random 3"]
+    assert list(data["minimality"]) == data["circuit"]
+    gaps = [*data["completeness"].values(), *data["minimality"].values()]
+    assert all(len(gap["one"]) == len(gap["other"]) == 8 for gap in gaps)
+    assert all(set(gap["removed"]) <= set(data["circuit"]) for gap in gaps)
+    rows = list(csv.DictReader((out / "choices.csv").read_text().splitlines()))
+    assert len(rows) == 16
+    circuit = sum(data["faithfulness"]["circuit"]) / 8
+    assert float(rows[0]["circuit"]) == pytest.approx(circuit, abs=1e-9)
+    assert f"  F of circuit         {circuit:8.3f}" in printed
+    again = tmp_path / "again"
+    assert command("circuit", again, "--prompts", grouped, "--nodes", CIRCUIT, *FEW) == 0
+    for name in ("choices.csv", "evaluation.json"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
+    out, saved = tmp_path / "out", tmp_path / "circuit.json"
+    edges = [("1.2.z@END", "logits@END"), ("embed@S2", "1.2.v@S2"), ("0.1.z@S2", "1.2.q@END")]
+    Circuit([Edge(*edge, 1.0, 0.0, 2.0, 50.0, 0.01) for edge in edges], {"model": "x"}).save(saved)
+    more = ["--reference", "resample", "--positions", "all", "--candidates", "heads+mlps"]
+    more += ["--metric", "answer_prob", "--over", grouped, "--seed", "3", "--look", "1"]
+    given = ["--prompts", grouped, "--circuit", str(saved)]
+    assert command("circuit", out, *given, *FEW, *more) == 0
+    data = json.loads((out / "evaluation.json").read_text())
+    assert data["circuit"] == ["0.1.z@S2", "1.2.z@END"]
+    assert [data[key] for key in ("reference", "positions", "candidates", "metric")] == [
+        "resample",
+        "all",
+        "heads+mlps",
+        "answer_prob",
+    ]
+    # prompts without a group stand alone: a mean over one prompt, which is said
+    nodes = ["--prompts", file, "--nodes", "0.1@S2"]
+    assert command("circuit", out, *nodes, *FEW) == 0
+    assert "(a mean is over 1 or more corrupt prompts of a template)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--nodes", "9.0"], "layer 9 of node 9.0.z is out of range"),
+        (["--nodes", "0.0.x"], "unknown kind 'x'"),
+        (["--nodes", ""], "unknown kind '' in node"),
+        (["--nodes", "0.1.q@END"], "0.1.q@END cannot be kept or knocked out"),
+        (["--nodes", "0.mlp_out@END"], "(choices: heads, heads+mlps)"),
+        (["--nodes", "0.1@S3"], "no position 'S3'"),
+        (["--nodes", "0.1", "--over", "none.json"], "cannot read prompts from none.json"),
+        (["--nodes", "0.1", "--over", "{file}"], "find no prompt of their template in `over`"),
+        (["--nodes", "0.1", "--prompts", "none.json"], "cannot read prompts from none.json"),
+        (["--circuit", "none.json"], "cannot read a circuit from none.json"),
+        (["--circuit", "{file}"], "cannot read a circuit from"),
+        (["--circuit", "{empty}"], "the circuit has no heads that send"),
+    ],
+)
+def test_errors_of_circuit(tmp_path, file, grouped, more, words, capsys):
+    empty, out = tmp_path / "empty.json", tmp_path / "out"
+    Circuit([]).save(empty)
+    more = [word.format(file=file, empty=empty) for word in more]
+    assert command("circuit", out, "--prompts", grouped, *more) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert list(out.iterdir()) == []
+
+
+def test_circuit_needs_one_circuit(tmp_path, grouped, capsys):
+    for more in ([], ["--nodes", "0.1", "--circuit", "x.json"]):
+        with pytest.raises(SystemExit):
+            command("circuit", tmp_path / "out", "--prompts", grouped, *more)
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_only_sweeps_go_on_after_ctrl_c(tmp_path, grouped, monkeypatch, capsys):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathpatch.__main__.report_circuit", stop)
+    assert command("circuit", tmp_path, "--prompts", grouped, "--nodes", "0.1") == 130
+    assert capsys.readouterr().err == "stopped\n"
