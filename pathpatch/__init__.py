@@ -7,6 +7,7 @@ written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
 """
 
 from pathpatch.activation import activation_patch
+from pathpatch.attribution import attribution, edge_attribution
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
 from pathpatch.effects import Effects
@@ -46,8 +47,10 @@ __all__ = [
     "activation_patch",
     "activation_sweep",
     "answer_prob",
+    "attribution",
     "baseline",
     "causal_trace",
+    "edge_attribution",
     "embedding_std",
     "fact_prompts",
     "five_treatments",
