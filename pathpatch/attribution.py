@@ -185,7 +185,8 @@ def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     if steps < 0:
         raise PathPatchError(f"steps must be 0 (plain gradients) or more, got {steps}")
     name = f"integrated gradients, {steps} steps" if steps else "attribution"
-    say(model, prompts, name, 2 + 3 * max(1, steps))  # a backward pass is the work of two forward
+    said = f"{name} (a backward pass counts as two)"
+    say(model, prompts, said, 2 + 3 * max(1, steps))
     return name
 
 
