@@ -8,6 +8,7 @@ handmade, toys, ioi_machine, ioi_variants.
 """
 
 from pathpatch.activation import activation_patch
+from pathpatch.attribution import edge_attribution, node_attribution
 from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
@@ -67,6 +68,7 @@ __all__ = [
     "choices",
     "completeness",
     "discover",
+    "edge_attribution",
     "embedding_std",
     "fact_prompts",
     "faithfulness",
@@ -87,6 +89,7 @@ __all__ = [
     "minimal_sets",
     "minimality",
     "mlps",
+    "node_attribution",
     "path_patch",
     "plan",
     "random_sets",

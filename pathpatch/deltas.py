@@ -54,7 +54,7 @@ def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> Found:
         rows = order[start : start + size]
         senders, joined = [spec.senders[i] for i in rows], [joins[i] for i in rows]
         stored = pass_c(scene, senders, joined)
-        yield rows, _measure(scene.model, pass_d(scene, stored), prompts, spec.metric)
+        yield rows, measure(scene.model, pass_d(scene, stored), prompts, spec.metric)
 
 
 def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
@@ -67,11 +67,11 @@ def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
         group = [node for node in scene.receivers if node.at == at]
         where, top = scene.places(group[0]), max(map(scene.depth, group))
         delta = scene.resid.new_zeros(len(senders), *where.shape, scene.resid.shape[-1])
-        for i, _, _, change in _sent(scene, senders, "embed", None, where):
+        for i, _, _, change in sent(scene, senders, "embed", None, where):
             delta[i] += change
         for depth in range(top + 1):
             here = take(scene.resid[depth], where) + delta
-            stored |= {n: _value(scene, n, here) for n in group if scene.depth(n) == depth}
+            stored |= {n: receive(scene, n, here) for n in group if scene.depth(n) == depth}
             if depth < top:
                 joined = sum(join <= depth for join in joins)
                 _through_layer(scene, senders, joined, depth, where, delta)
@@ -83,19 +83,19 @@ def _through_layer(
 ) -> None:
     """Take the deltas of the senders that have joined, in place, through one layer."""
     block = scene.model.blocks[depth]
-    for i, node, _, change in _sent(scene, senders, "z", depth, where):
+    for i, node, _, change in sent(scene, senders, "z", depth, where):
         delta[i] += change @ block.attn.W_O[node.head]
     added = torch.zeros_like(delta[:joined])
     if joined and not scene.mlps_frozen:
         mlp_out = take(scene.b[Node("mlp_out", depth)], where)
         middle = take(scene.resid[depth + 1], where) - mlp_out
         added = block.mlp(block.ln2(middle + delta[:joined])) - mlp_out
-    for i, _, covered, change in _sent(scene, senders, "mlp_out", depth, where):
+    for i, _, covered, change in sent(scene, senders, "mlp_out", depth, where):
         added[i] = torch.where(covered, change, added[i])  # a sender is not recomputed
     delta[:joined] += added
 
 
-def _value(scene: Scene, node: Node, here: Tensor) -> Tensor:
+def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
     """What a receiver reads off the residual stream [sender, batch, place, d_model]."""
     if node.head is None:
         return here.clone()
@@ -103,7 +103,7 @@ def _value(scene: Scene, node: Node, here: Tensor) -> Tensor:
     return values[..., node.heads(scene.model)[0], :]
 
 
-def _sent(
+def sent(
     scene: Scene, senders: Sets, kind: str, layer: int | None, where: Tensor
 ) -> Iterator[tuple[int, Node, Tensor, Tensor]]:
     """The senders of a kind in a layer: row, node, the places it covers, and A minus B there."""
@@ -115,7 +115,7 @@ def _sent(
                 yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered
 
 
-def _measure(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:
+def measure(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:
     """The metric of final states [sender, batch, d_model]; logit_diff needs but two logits."""
     x = model.ln_final(end)
     if metric is not logit_diff:

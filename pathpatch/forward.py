@@ -1,10 +1,11 @@
 """One forward pass that reads and writes nodes: passes A and B, and the tool for C and D.
 
-The only caller of `run_with_hooks`, so no hook survives a call, not even one that fails.
+And the same with a backward pass after it, for gradients. The only caller of `run_with_hooks`, so
+no hook survives a call, not even one that fails.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.models import Model
-from pathpatch.nodes import Node, as_nodes
+from pathpatch.nodes import LOGITS, Node, as_nodes
 from pathpatch.prompts import Tokens
 
 Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]
+Step: TypeAlias = Callable[[Tensor], Tensor | None]  # what to do with an activation
 
 
 class Run(dict[Node, Tensor]):
@@ -58,29 +60,68 @@ def run(
     fire. The model is left as it was.
     Book: chapter 5.
     """
+    found = Run(tokens)
+    plan = [(node.hook, _reader(model, tokens, node, found)) for node in as_nodes(reads)]
+    plan += [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
+    _forward(model, tokens, plan)
+    return _finite(found)
+
+
+def gradients(
+    model: Model,
+    tokens: Tokens,
+    of: Callable[[Tensor], Tensor],
+    *,
+    nodes: Iterable[Node | str],
+    writes: Mapping[Node, Tensor] | None = None,
+) -> Run:
+    """The gradient at nodes of a number: one forward pass, with these writes, and one backward.
+
+    of: from the logits at END [batch, vocab] to one number for each prompt. Prompts do not see
+    one another, so each gets its own gradient. It counts every route from a node to the number,
+    those through other nodes too, and at a shared node it is the sum over the copies.
+
+    Returns: the gradients, in the shapes of the values that `run` reads.
+    Raises: PathPatchError as `run`. The model is left as it was.
+    """
+    parts = {node: _parts(model, tokens, node) for node in as_nodes(nodes)}
+    end, taps, found = Run(tokens), dict[str, Tensor](), Run(tokens)
+    plan = [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
+    plan += [(hook, _tap(hook, taps)) for hook in dict.fromkeys(node.hook for node in parts)]
+    plan.append((LOGITS.hook, _reader(model, tokens, LOGITS, end)))
+    with torch.enable_grad():
+        _forward(model, tokens, plan)
+        slopes = torch.autograd.grad(of(end[LOGITS]).sum(), list(taps.values()))
+    at_hook = dict(zip(taps, slopes, strict=True))
+    for node, where in parts.items():
+        slope = _pos_first(node, at_hook[node.hook])
+        found[node] = torch.stack([slope[part] for part in where]).sum(0)
+    return _finite(found)
+
+
+def _forward(model: Model, tokens: Tokens, plan: Sequence[tuple[str, Step]]) -> None:
+    """The pass itself. plan: hook points and what to do there, in this order."""
     if model.training:
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
-    found, writes = Run(tokens), writes or {}
-    plan: dict[str, list[Callable[[Tensor], Tensor | None]]] = defaultdict(list)
-    for node in as_nodes(reads):
-        node.check(model)
-        plan[node.hook].append(_reader(model, tokens, node, found))
-    for node, value in writes.items():
-        node.check(model)
-        plan[node.hook].append(_writer(model, tokens, node, value))
+    steps: dict[str, list[Step]] = defaultdict(list)
+    for name, step in plan:
+        steps[name].append(step)
     fired: set[str] = set()
-    hooks = [(name, _in_order(name, steps, fired)) for name, steps in plan.items()]
+    hooks = [(name, _in_order(name, todo, fired)) for name, todo in steps.items()]
     model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
-    if silent := plan.keys() - fired:
+    if silent := steps.keys() - fired:
         raise PathPatchError(f"these hooks never fired, so nothing was patched: {sorted(silent)}")
+
+
+def _finite(found: Run) -> Run:
     for node, value in found.items():
         if not torch.isfinite(value).all():
             raise PathPatchError(f"the run gave values at {node} that are not finite numbers")
     return found
 
 
-def _in_order(name: str, steps: list[Callable[[Tensor], Tensor | None]], fired: set[str]) -> Any:
-    """The hook function of one hook point: all its reads, then its writes."""
+def _in_order(name: str, steps: list[Step], fired: set[str]) -> Any:
+    """The hook function of one hook point."""
 
     def hook_function(activation: Tensor, hook: Any) -> Tensor:
         fired.add(name)
@@ -94,13 +135,14 @@ def _in_order(name: str, steps: list[Callable[[Tensor], Tensor | None]], fired: 
 
 def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
     """The indices of a node in its activation [batch, pos, ...] or [batch, pos, head, ...]."""
+    node.check(model)
     where = (slice(None), slice(None))
     if node.at is not None:
         where = (torch.arange(len(tokens)), tokens.at(node.at))  # type: ignore[assignment]
     return [(*where, head) for head in node.heads(model)] or [where]
 
 
-def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Callable[[Tensor], None]:
+def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Step:
     first, *_ = _parts(model, tokens, node)  # copies of a shared vector are equal: read one
 
     def read(activation: Tensor) -> None:
@@ -109,9 +151,7 @@ def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Callable[[T
     return read
 
 
-def _writer(
-    model: Model, tokens: Tokens, node: Node, new: Write
-) -> Callable[[Tensor], Tensor | None]:
+def _writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
     parts = _parts(model, tokens, node)
 
     def write(activation: Tensor) -> Tensor:
@@ -128,6 +168,16 @@ def _writer(
         return edited
 
     return write
+
+
+def _tap(name: str, taps: dict[str, Tensor]) -> Step:
+    """Keep the tensor that the pass goes on with: a copy on the side would have no gradient."""
+
+    def tap(activation: Tensor) -> Tensor:
+        taps[name] = activation.clone().requires_grad_()
+        return taps[name]
+
+    return tap
 
 
 def _pos_first(node: Node, activation: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pathpatch.forward import Run, run
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, Sets, mlps
+from pathpatch.nodes import LOGITS, Node, Sets, grid, mlps
 from pathpatch.prompts import END, Tokens
 
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
@@ -90,13 +90,18 @@ class Scene(Question):
 
 def look(question: Question, corrupt: Tokens, senders: Sets) -> Scene:
     """Run passes A and B and read what C and D need."""
-    model, layers = question.model, range(question.model.cfg.n_layers)
+    model, nodes = question.model, stream(question.model)
     sent = [node.everywhere() for nodes in senders for node in nodes]
-    stream = [Node("resid_pre", i) for i in layers] + [Node("resid_post", layers[-1])]
     a = run(model, corrupt, reads=sent)
-    b = run(model, question.tokens, reads=[*sent, *stream, *mlps(model), LOGITS])
-    resid = torch.stack([b.pop(node) for node in stream])
+    b = run(model, question.tokens, reads=[*sent, *nodes, *mlps(model), LOGITS])
+    resid = torch.stack([b.pop(node) for node in nodes])
     return Scene(**vars(question), a=a, b=b, resid=resid)
+
+
+def stream(model: Model) -> list[Node]:
+    """The residual stream below every layer, and above the last."""
+    last = model.cfg.n_layers - 1
+    return [*grid(model, "resid_pre"), Node("resid_post", last)]
 
 
 def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"]:
