@@ -31,7 +31,7 @@ def add_titles(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     if app.builder.format == "html" and GLOSSARY in app.env.found_docs:
         known = definitions(app)
         for link in doctree.findall(nodes.reference):
-            if text := known.get(link.get("refuri", link.get("refid", ""))):
+            if text := known.get(link.get("refuri", "")):
                 link["reftitle"] = text
 
 
