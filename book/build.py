@@ -33,8 +33,9 @@ def build() -> int:
     # a file that pages read changes, the cache must change too, or pages would show old numbers.
     inputs = [*ROOT.glob("pathpatch/*.py"), ROOT / "requirements.lock", *BOOK.rglob("*.json")]
     cache = OUT / "cache" / digest(inputs)
-    # Parsed pages hold those outputs, and the list of all chapters.
-    parsed = cache / f"pages-{digest(BOOK.glob('_*.yml'))}"
+    # Parsed pages hold those outputs, the list of all chapters, and what _ext writes into them.
+    shared = [*BOOK.glob("_*.yml"), *BOOK.glob("_ext/*.py"), BOOK / "a_glossary.md"]
+    parsed = cache / f"pages-{digest(shared)}"
     if not parsed.exists():
         shutil.rmtree(OUT / "html", ignore_errors=True)  # so that no page outlives its source
     status = build_sphinx(

@@ -1,0 +1,139 @@
+"""Parts of pages that are written when the book is built.
+
+A line `% generated: map` (or `claims`, `versions`, `api`) is replaced by Markdown that the function
+of that name returns, before the page is parsed.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+import platform
+import re
+import sys
+import textwrap
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sphinx.application import Sphinx
+
+import pathpatch
+from pathpatch.smollm2 import SMOLLM2_INSTALL, SMOLLM2_SHA256
+
+BOOK = Path(__file__).resolve().parent.parent
+PACKAGES = ("pathpatch", "torch", "transformer-lens", "transformers", "numpy", "scipy")
+
+
+def pages() -> dict[str, str]:
+    """Name of each page in the order of the table of contents -> its text."""
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    names = [page["file"] for part in toc["parts"] for page in part["chapters"]]
+    return {name: (BOOK / f"{name}.md").read_text(encoding="utf-8") for name in names}
+
+
+def map_of_pages() -> str:
+    """A table of the pages that have a question: the question, and the time it takes."""
+    rows = ["| page | its question | time |", "| --- | --- | --- |"]
+    for name, text in pages().items():
+        question = re.search(r"\*\*The question\.\*\* (.+?)\n\n", text, re.DOTALL)
+        time = re.search(r"\*\*Time\*\* (.+?)\.\n", text)
+        if question and time:
+            rows.append(f"| {{doc}}`{name}` | {' '.join(question[1].split())} | {time[1]} |")
+    return "\n".join(rows)
+
+
+def claims() -> str:
+    """A section for each page with a claims file."""
+    parts = []
+    for name, page in pages().items():
+        file = BOOK / "claims" / f"{name}.json"
+        if not file.exists():
+            continue
+        rows = ["| claim | value | tolerance | key |", "| --- | --: | --: | --- |"]
+        for claim in json.loads(file.read_text(encoding="utf-8")):
+            value, tolerance = claim["value"], claim["tolerance"]
+            value = ", ".join(value) if isinstance(value, list) else str(value)
+            value = value.replace("-", "\N{MINUS SIGN}")
+            statement = claim["statement"].replace("|", "\\|")
+            rows.append(f"| {statement} | {value} | {tolerance or 'exact'} | `{claim['where']}` |")
+        title = re.search(r"^# (.+)$", page, re.M)[1]
+        parts += [f"## {title}", f"Computed on {{doc}}`{name}`.", "\n".join(rows)]
+    return "\n\n".join(parts)
+
+
+def versions() -> str:
+    """What the book was built with."""
+    source = b"".join(f.read_bytes() for f in sorted(Path(pathpatch.__file__).parent.glob("*.py")))
+    rows = {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    rows["processor"] = platform.machine()
+    rows |= {
+        "source of pathpatch, SHA-256": f"`{hashlib.sha256(source).hexdigest()[:16]}…`",
+        "SmolLM2-135M, installed with": f"`{SMOLLM2_INSTALL}`",
+        "its model file, SHA-256": f"`{SMOLLM2_SHA256}`",
+    }
+    return "\n".join(
+        ["| what | which |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in rows.items())]
+    )
+
+
+def api() -> str:
+    """Every public name, by module; the modules in the order of the package's docstring."""
+    order = inspect.getdoc(pathpatch).split("data flows:")[1]
+    named = [(n, getattr(pathpatch, n)) for n in pathpatch.__all__]
+    home = {name: value.__module__.split(".")[-1] for name, value in named}
+    modules = {m: re.search(rf"\b{m}\b", order) for m in home.values()}
+    parts = ["```{py:currentmodule} pathpatch\n```"]
+    for module in sorted(modules, key=lambda m: at.start() if (at := modules[m]) else len(order)):
+        about = inspect.getdoc(sys.modules[f"pathpatch.{module}"])
+        parts += [f"## `{module}`", about.split("\n\n")[0]]
+        parts += [entry(name, value) for name, value in named if home[name] == module]
+    return "\n\n".join(parts)
+
+
+def entry(name: str, value: Any, kind: str = "function") -> str:
+    """A directive of Sphinx's Python domain: signature, docstring, and what a class has."""
+    if not callable(value) and not isinstance(value, property):
+        return f"```{{py:data}} {name}\n:value: {value!r}\n```"
+    code = value.fget if isinstance(value, property) else value
+    node = ast.parse(textwrap.dedent(inspect.getsource(code))).body[0]
+    text = [prose(inspect.getdoc(value) or "")]
+    if isinstance(node, ast.ClassDef):
+        fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+        if dataclasses.is_dataclass(value):
+            lines = textwrap.dedent(inspect.getsource(value)).splitlines()
+            lines = lines[fields[0].lineno - 1 : fields[-1].end_lineno]
+            text.append("```python\n" + textwrap.dedent("\n".join(lines)) + "\n```")
+        members = [(n, m) for n, m in vars(value).items() if n[0] != "_" and inspect.getdoc(m)]
+        for n, m in members:
+            if isinstance(m, staticmethod):
+                text.append(entry(n, m.__func__, "method"))
+            elif inspect.isfunction(m) or isinstance(m, property):
+                text.append(entry(n, m, "property" if isinstance(m, property) else "method"))
+        head = f"{{py:class}} {name}"
+    elif kind == "property":
+        head = f"{{py:property}} {name}\n:type: {ast.unparse(node.returns)}"
+    else:
+        node.args.args = [a for a in node.args.args if a.arg != "self"]
+        returns = ast.unparse(node.returns).strip("'")  # 'Node' inside Node is a string
+        head = f"{{py:{kind}}} {name}({ast.unparse(node.args)}) -> {returns}"
+    fence = "`" * (4 if kind == "function" else 3)
+    return f"{fence}{head}\n\n" + "\n\n".join(text) + f"\n{fence}"
+
+
+def prose(docstring: str) -> str:
+    """The parts of a docstring that begin with a known word, as paragraphs of their own."""
+    return re.sub(r"\n*^(Returns|Raises|Source|Book): ", r"\n\n**\1:** ", docstring, flags=re.M)
+
+
+def fill(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Runs when a page is read."""
+    found = {"map": map_of_pages, "claims": claims, "versions": versions, "api": api}
+    source[0] = re.sub(r"(?m)^% generated: (\w+)$", lambda part: found[part[1]](), source[0])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("source-read", fill)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
