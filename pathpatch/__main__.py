@@ -1,4 +1,4 @@
-"""The command line: python -m pathpatch ioi | sweep | patch | trace | circuit | check-model."""
+"""The command line: python -m pathpatch, and then one of the commands of `options`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import torch
 
+from pathpatch.discovery import Rule, discover
 from pathpatch.edges import Circuit
 from pathpatch.effects import check_folder
 from pathpatch.errors import PathPatchError
@@ -18,7 +19,7 @@ from pathpatch.models import load_model
 from pathpatch.nodes import KINDS, as_nodes, grid, heads, mlps, node_set, windows
 from pathpatch.options import Options, parse
 from pathpatch.prompts import load_prompts
-from pathpatch.report import report, report_baseline, report_circuit
+from pathpatch.report import report, report_baseline, report_circuit, report_edges
 from pathpatch.smollm2 import SMOLLM2_SHA256, smollm2_file
 from pathpatch.spec import FROZEN, How
 from pathpatch.subsets import Search
@@ -132,6 +133,21 @@ def _circuit(options: Options) -> None:
     report_circuit(knockout, circuit, search, options.random_sets, out, options.seed)
 
 
+def _discover(options: Options) -> None:
+    out = check_folder(options.out)
+    model = load_model(options.model)
+    if options.prompts.isdigit():
+        prompts = ioi_prompts(model.tokenizer, int(options.prompts), Random(options.seed))
+    else:
+        prompts = load_prompts(options.prompts, model.tokenizer)
+    rule = Rule(options.error, options.least, options.look, options.rounds)
+    how = How(memory=options.memory, folder=out / "sweeps")
+    generator = np.random.default_rng(options.seed)
+    metric = METRICS[options.metric]
+    circuit = discover(model, prompts, generator, rule=rule, metric=metric, how=how)
+    report_edges(circuit, out)
+
+
 def _check_model(options: Options) -> None:
     print(f"{SMOLLM2_SHA256}  {smollm2_file()}")
 
@@ -152,6 +168,7 @@ COMMANDS = {
     "patch": _patch,
     "trace": _trace,
     "circuit": _circuit,
+    "discover": _discover,
     "check-model": _check_model,
 }
 

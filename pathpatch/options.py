@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from pathpatch.discovery import Rule
 from pathpatch.facts import FACTS, FIRST, LAST
 from pathpatch.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.metrics import METRICS
@@ -89,6 +90,17 @@ def _circuit(command: Parser) -> None:
     add("--look", type=int, default=10, help="nodes looked at in each step (default %(default)s)")
 
 
+def _discover(command: Parser) -> None:
+    add, rule = command.add_argument, Rule()
+    add("--prompts", default="30", metavar="FILE", help="prompt pairs, or how many of IOI (30)")
+    add("--error", type=float, default=rule.error, help="of all tests in a round (%(default)s)")
+    add("--least", type=float, default=rule.least, help="percent of the metric (%(default)s)")
+    add("--look", type=float, default=rule.look, help="least attention to a place (%(default)s)")
+    add("--rounds", type=int, default=rule.rounds, help="at most (default %(default)s)")
+    add("--metric", choices=METRICS, default="logit_diff")
+    _add_memory(command)
+
+
 def _check_model(command: Parser) -> None:
     """It has no options."""
 
@@ -109,5 +121,6 @@ COMMANDS = {
     "patch": ("activation patch every node by itself", _patch),
     "trace": ("causal tracing of facts", _trace),
     "circuit": ("knock out all but a circuit: is it faithful, complete, minimal?", _circuit),
+    "discover": ("find the circuit, backward from the logits, until nothing passes", _discover),
     "check-model": ("verify the installed SmolLM2 file", _check_model),
 }

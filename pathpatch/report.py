@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pathpatch.circuits import Gap, choices, completeness, faithfulness, minimality
+from pathpatch.edges import Circuit
 from pathpatch.effects import Effects, write_file
 from pathpatch.ioi import templates
 from pathpatch.knockouts import Knockout, donors
@@ -52,6 +53,27 @@ def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
         )
     if effects.of_heads():
         save_heat_map(effects, out / "effects.png", title)
+    print(f"  written: {out}")
+
+
+def report_edges(circuit: Circuit, out: Path) -> None:
+    """Print the edges that were found, write them as JSON, and draw them."""
+    from pathpatch.diagrams import circuit_diagram
+
+    about = circuit.about
+    print(
+        f"{about['model']}, {about['prompts']} prompts, mean {about['metric']} {about['base']:.3f}"
+    )
+    for edge in circuit.edges:
+        print(
+            f"  {edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}   "
+            f"[{edge.low:+.3f}, {edge.high:+.3f}]   p {edge.p:.4f}   {edge.percent:+7.1f} %"
+        )
+    paths, rounds = sum(step["paths"] for step in about["rounds"]), len(about["rounds"])
+    print(f"{len(circuit.edges)} of {paths} paths, in {rounds} rounds")
+    circuit.save(out / "circuit.json")
+    if circuit.edges:
+        circuit_diagram(circuit).savefig(out / "circuit.png", dpi=150)
     print(f"  written: {out}")
 
 

@@ -26,6 +26,7 @@ from pathpatch import (
     heads,
     logit_diff,
     mlps,
+    node_attribution,
     path_patch,
     run,
     sweep,

@@ -23,7 +23,10 @@ IN_CHAPTERS_TO_COME = {
     *("activation_sweep", "recovered"),  # 3, activation patching
     *("Fact", "Trace", "causal_trace", "embedding_std"),  # 4, causal tracing
     *("fact_prompts", "gaussian_noise", "load_facts", "windows"),  # 4
-    *("ioi_walk", "five_treatments", "wrap"),  # 7, 8, and the appendix on GPT-2
+    *("Ablation", "Faithfulness", "Gap", "Knockout", "Search", "choices", "completeness"),  # 9
+    *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
+    *("Circuit", "Edge", "Rule", "discover", "node_attribution", "edge_attribution"),  # 7, 12
+    *("by_pencil", "ioi_walk", "five_treatments", "wrap"),  # 7, 8, and the appendix on GPT-2
 }
 
 
