@@ -426,3 +426,42 @@ def test_only_sweeps_go_on_after_ctrl_c(tmp_path, grouped, monkeypatch, capsys):
     monkeypatch.setattr("pathpatch.__main__.report_circuit", stop)
     assert command("circuit", tmp_path, "--prompts", grouped, "--nodes", "0.1") == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+def discover(out: Path, *more: str) -> int:
+    return main(["discover", "--model", "tiny-llama", "--out", str(out), *more])
+
+
+def test_discover_writes_the_circuit(tmp_path, capsys):
+    # On a random model nothing stands out; with an error rate above 1, everything passes.
+    more = ["--prompts", "4", "--error", "1.1", "--rounds", "2", "--least", "20", "--look", "0.2"]
+    assert discover(tmp_path / "a", *more) == 0
+    said = capsys.readouterr().out
+    circuit = Circuit.load(tmp_path / "a" / "circuit.json")
+    receivers = {edge.receiver for edge in circuit.edges}
+    assert "logits@END" in receivers and len(receivers) > 1
+    for edge in circuit.edges:
+        assert abs(edge.percent) >= 20
+        assert f"{edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}" in said
+    assert circuit.about["rule"] == {"error": 1.1, "least": 20.0, "look": 0.2, "rounds": 2}
+    assert (circuit.about["model"], circuit.about["prompts"]) == ("tiny-llama", 4)
+    paths = sum(step["paths"] for step in circuit.about["rounds"])
+    assert f"{len(circuit.edges)} of {paths} paths, in 2 rounds" in said
+    assert (tmp_path / "a" / "circuit.png").stat().st_size > 10_000
+    assert discover(tmp_path / "b", *more) == 0
+    assert Circuit.load(tmp_path / "b" / "circuit.json") == circuit, "same seed, same circuit"
+
+
+def test_discover_finds_nothing_in_a_random_model_and_says_so(tmp_path, file, capsys):
+    assert discover(tmp_path, "--prompts", file) == 0
+    assert "0 of " in capsys.readouterr().out
+    assert Circuit.load(tmp_path / "circuit.json").edges == []
+    assert not (tmp_path / "circuit.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"), [("0", "n >= 1"), ("nowhere.json", "nowhere.json"), ("-3", "-3")]
+)
+def test_errors_of_discover(tmp_path, prompts, words, capsys):
+    assert discover(tmp_path, f"--prompts={prompts}") == 1
+    assert words in capsys.readouterr().err
