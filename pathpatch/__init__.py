@@ -12,7 +12,7 @@ from pathpatch.attribution import edge_attribution, node_attribution
 from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
-from pathpatch.discovery import Rule, discover
+from pathpatch.discovery import Rule, discover, edge_effects
 from pathpatch.edges import Circuit, Edge
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
@@ -69,6 +69,7 @@ __all__ = [
     "completeness",
     "discover",
     "edge_attribution",
+    "edge_effects",
     "embedding_std",
     "fact_prompts",
     "faithfulness",

@@ -45,6 +45,25 @@ def patch_all(model: Model, prompts: Prompts, spec: Spec) -> tuple[Float[Tensor,
     return spec.metric(scene.b[LOGITS], prompts), _batches(scene, prompts, spec)
 
 
+def patch_edges(
+    model: Model, prompts: Prompts, edges: Sequence[tuple[Sequence[Node], Node]], metric: Metric
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "edge batch"]]:
+    """Path patch each edge, a set of senders and one receiver, with all heads frozen.
+
+    All edges share passes A and B. Returns: the metric of pass B, and that of every edge.
+    """
+    question = Question.ask(model, prompts.clean, [node for _, node in edges], [])
+    scene = look(question, prompts.corrupt, [nodes for nodes, _ in edges])
+    base = metric(scene.b[LOGITS], prompts)
+    values = base.repeat(len(edges), 1)
+    for node in dict.fromkeys(question.receivers):
+        mine = [i for i, receiver in enumerate(question.receivers) if receiver == node]
+        spec = Spec([edges[i][0] for i in mine], [node], [], "heads", metric)
+        for rows, part in _batches(replace(scene, receivers=[node]), prompts, spec):
+            values[[mine[row] for row in rows]] = part
+    return base, values
+
+
 def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> Found:
     """Passes C and D for as many senders at a time as fit into spec.rows."""
     joins = [first_layer(nodes) for nodes in spec.senders]

@@ -14,14 +14,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pathpatch.blocks import blocks
-from pathpatch.cost import duration, plan_spec, seconds_each
+from pathpatch.blocks import about, as_array, blocks
+from pathpatch.cost import duration, plan_spec, say, seconds_each
+from pathpatch.deltas import patch_edges, supports
 from pathpatch.edges import Circuit, Edge
 from pathpatch.effects import Effects
+from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
+from pathpatch.ioi import templates
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, heads
+from pathpatch.nodes import LOGITS, Node, heads, node_set
+from pathpatch.paths import check_nodes
 from pathpatch.prompts import Prompts
 from pathpatch.spec import How, Spec
 from pathpatch.sweeps import activation_sweep, measure
@@ -85,9 +89,43 @@ def discover(
         receivers = _open(model, prompts, doors, metric, how, rule.least)
     details = asdict(sweeps[0].about)
     kept = ("model", "model_sha256", "prompts_sha256", "frozen", "direction", "metric", "engine")
-    about = {name: details[name] for name in kept}
-    about |= {"prompts": len(prompts), "base": float(sweeps[0].base.mean())}
-    return Circuit(edges, {**about, "rule": asdict(rule), "rounds": rounds})
+    facts = {name: details[name] for name in kept}
+    facts |= {"prompts": len(prompts), "base": float(sweeps[0].base.mean())}
+    return Circuit(edges, {**facts, "rule": asdict(rule), "rounds": rounds})
+
+
+def edge_effects(
+    model: Model, prompts: Prompts, circuit: Circuit, metric: Metric = logit_diff
+) -> Effects:
+    """Measure every edge of a circuit again, for example on prompts that it was not found on.
+
+    Costs little more than two passes: all edges share passes A and B.
+
+    Returns: Effects with a row for each edge, "1.0.z@END -> 2.0.q@END".
+    Raises: PathPatchError for a circuit without edges, nodes that are not there, and a model that
+    the fast engine does not know. Book: chapter 7.
+    """
+    if not supports(model):
+        raise PathPatchError(f"edge_effects does not know the attention of {model.cfg.model_name}")
+    if not circuit.edges:
+        raise PathPatchError("the circuit has no edges to measure")
+    edges = [(node_set(edge.sender), Node.parse(edge.receiver)) for edge in circuit.edges]
+    for nodes, receiver in edges:
+        check_nodes(model, prompts.clean, nodes, [receiver])
+    say(model, prompts, f"{len(edges)} edges", 2)
+    parts = [patch_edges(model, block, edges, metric) for block in blocks(prompts)]
+    base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
+    details = about(
+        model,
+        prompts,
+        [nodes for nodes, _ in edges],
+        metric,
+        receivers=[str(node) for _, node in edges],
+        frozen="heads",
+        engine="fast",
+    )
+    rows = [f"{edge.sender} -> {edge.receiver}" for edge in circuit.edges]
+    return Effects(rows, base, patched, details, templates(prompts))
 
 
 def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:

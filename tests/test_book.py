@@ -25,7 +25,8 @@ IN_CHAPTERS_TO_COME = {
     *("fact_prompts", "gaussian_noise", "load_facts", "windows"),  # 4
     *("Ablation", "Faithfulness", "Gap", "Knockout", "Search", "choices", "completeness"),  # 9
     *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
-    *("Circuit", "Edge", "Rule", "discover", "node_attribution", "edge_attribution"),  # 7, 12
+    *("Circuit", "Edge", "Rule", "discover", "edge_effects"),  # 7
+    *("node_attribution", "edge_attribution"),  # 12
     *("by_pencil", "ioi_walk", "five_treatments", "wrap"),  # 7, 8, and the appendix on GPT-2
 }
 

@@ -7,7 +7,18 @@ import pytest
 import torch
 from scipy import stats
 
-from pathpatch import Circuit, Edge, Rule, discover, ioi_machine, path_patch, run
+from pathpatch import (
+    Circuit,
+    Edge,
+    PathPatchError,
+    Rule,
+    discover,
+    edge_effects,
+    ioi_machine,
+    path_patch,
+    run,
+    sweep,
+)
 from pathpatch.discovery import _doors, _passing
 from pathpatch.ioi_variants import NORM_LD, ONE_LEFT, VARIANTS, _soft
 from pathpatch.nodes import LOGITS, Node, heads
@@ -92,6 +103,44 @@ def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
         logits = path_patch(machine.model, prompts.clean, b, a, **nodes) - b[LOGITS]
         change = logits[rows, prompts.answer] - logits[rows, prompts.foil]
         assert change.tolist() == pytest.approx([edge.change] * 4)
+
+
+@pytest.mark.parametrize("name", ["negative", "grouped", "norm"])
+def test_edges_are_measured_again_on_other_prompts(name: str):
+    machine, circuit = ioi_machine(name), found(name)
+    other = machine.prompts["abc"][3::11]
+    effects = edge_effects(machine.model, other, circuit)
+    assert effects.base == pytest.approx([circuit.about["base"]] * len(other))
+    assert effects.senders == [f"{e.sender} -> {e.receiver}" for e in circuit.edges]
+    for row, edge in zip(effects.change, circuit.edges, strict=True):
+        assert row == pytest.approx([edge.change] * len(other), abs=1e-10)
+
+
+def test_edges_of_random_models_are_sweeps(tiny):
+    """Any edges: several senders, receivers at all positions, senders that no receiver can see."""
+    rows = [
+        ("0.1.z@END", "1.0.q@END"),
+        ("embed@S2", "1.1.k@S2"),
+        ("0.0.z+0.1.z@S2", "2.0.v"),
+        ("1.mlp_out@END", "logits@END"),
+        ("2.0.z@END", "1.0.q@END"),
+        ("0.1.z@END", "logits"),
+    ]
+    circuit = Circuit([Edge(*row, 0.0, 0.0, 0.0, 0.0, 0.0) for row in rows])
+    effects = edge_effects(tiny.model, tiny.prompts, circuit)
+    for row, (sender, receiver) in zip(effects.patched, rows, strict=True):
+        alone = sweep(tiny.model, tiny.prompts, senders=[sender], receivers=[receiver])
+        assert row == pytest.approx(alone.patched[0], abs=1e-10)
+        assert effects.base == pytest.approx(alone.base)
+    assert abs(effects.change[:4]).min(1).max() > 1e-6
+
+
+def test_errors_of_edge_effects(tiny):
+    with pytest.raises(PathPatchError, match="no edges"):
+        edge_effects(tiny.model, tiny.prompts, Circuit([]))
+    odd = Circuit([Edge("0.0.z@END", "9.0.q@END", 0.0, 0.0, 0.0, 0.0, 0.0)])
+    with pytest.raises(PathPatchError, match=r"layer 9 .* out of range"):
+        edge_effects(tiny.model, tiny.prompts, odd)
 
 
 def test_the_walk_ends_by_itself_and_says_what_it_asked():
