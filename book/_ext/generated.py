@@ -131,6 +131,10 @@ def prose(docstring: str) -> str:
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Runs when a page is read."""
     found = {"map": map_of_pages, "claims": claims, "versions": versions, "api": api}
+    if "\n% generated: " not in source[0]:
+        return
+    for name in pages():  # read this page again when one that it tells about has changed
+        app.env.note_dependency(str(BOOK / f"{name}.md"))
     source[0] = re.sub(r"(?m)^% generated: (\w+)$", lambda part: found[part[1]](), source[0])
 
 
