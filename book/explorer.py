@@ -8,26 +8,13 @@ JavaScript. `_static/explorer.js` puts the interactive figure in the picture's p
 """
 
 import json
+import re
 from html import escape
-from textwrap import wrap
 from typing import Any
 
+from explorer_picture import picture
 from IPython.display import HTML
-from torch import Tensor
 
-from pathpatch import (
-    LOGITS,
-    HandMade,
-    Node,
-    Prompts,
-    Run,
-    heads,
-    ioi_machine,
-    logit_diff,
-    mlps,
-    run,
-)
-from pathpatch.designs import SHARP, Design
 from pathpatch.export import export_machine
 from pathpatch.ioi import ORDERS
 from pathpatch.ioi_machine import NAMES, TEMPLATES, TOKEN
@@ -53,20 +40,12 @@ DEFAULT = {
     "treatment": "path",
     "pass": "D",
 }
-TREATMENTS = {
-    "path": "path patch h to R",
-    "activation": "activation patch h",
-    "overwrite": "overwrite R",
-    "freeze": "patch h, freeze R",
-    "both": "patch h and R",
-}
-State = dict[str, Any]
 
 
 def explorer(**changes: Any) -> HTML:
     """The figure, in the default state but for these changes. One on a page."""
     state = {**DEFAULT, **changes}
-    assert state.keys() == DEFAULT.keys(), f"unknown: {changes.keys() - DEFAULT.keys()}"
+    assert state.keys() == DEFAULT.keys(), f"unknown: {set(changes) - set(DEFAULT)}"
     data = json.dumps(page_data(), separators=(",", ":"))
     return HTML(
         f'<div class="explorer" id="explorer" data-state="{escape(json.dumps(state))}">'
@@ -86,26 +65,8 @@ def page_data() -> dict[str, Any]:
         for text, slots in TEMPLATES.items()
     ]
     machines = {
-        name: {**export_machine(VARIANTS[name]), "circuit": circuit}
+        name: {**export_machine(VARIANTS[name]), "circuit": re.sub("[`*]", "", circuit)}
         for name, circuit in CIRCUITS.items()
     }
     names = {"names": NAMES, "words": TOKEN.words, "orders": ORDERS}
     return {**names, "templates": templates, "machines": machines}
-
-
-def find_prompt(made: HandMade, state: State) -> Prompts:
-    """The prompt pair of a state, in its direction."""
-    s2 = list(TEMPLATES.values())[int(state["template"])][-1]
-    wanted = (f" {state['io']}", f" {state['s']}", state["order"], s2)
-    prompts = made.prompts[state["new"]]
-    found = [(p.answer, p.foil, p.group, p.positions["S2"]) for p in prompts.pairs].index(wanted)
-    pair = prompts[found : found + 1]
-    return pair if state["direction"] == "noising" else pair.swapped()
-
-
-# ---- The picture: what each node holds in each pass, and what was done to it ----
-
-
-
-def picture(state: State) -> str:
-    return '<figure class="static"></figure>'

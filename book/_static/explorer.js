@@ -139,8 +139,10 @@ const Explorer = (() => {
     };
     const all = (names) => order.flatMap(([at]) => names.map((name) => [name, at]));
     const inLayer = (layer) => [
-      ...state.R.filter((node) => node.startsWith(`${layer}.`)).map((node) => node.split("@")),
-      ...all(headsOf(model).filter((head) => head.startsWith(`${layer}.`)).map((head) => `${head}.z`)).filter(shows),
+      ...headsOf(model).filter((head) => head.startsWith(`${layer}.`)).flatMap((head) => [
+        ...state.R.filter((node) => node.startsWith(`${head}.`)).map((node) => node.split("@")),
+        ...all([`${head}.z`]).filter(shows),
+      ]),
       ...all(mlpsOf(model).filter((i) => i === layer).map((i) => `${i}.mlp_out`)).filter(shows),
     ];
     const bands = [all(["embed"]), ...[...Array(model.n_layers).keys()].map(inLayer), [["logits", "END"]]];
@@ -167,7 +169,7 @@ const Explorer = (() => {
             box.name === "logits" ? `${logit(answer)}, ${logit(foil)}`
             : origin || !box.name.endsWith(".z") ? ""
             : looks ? `looks at ${looks}` : "rests",
-          looked: origin ? [] : looked,
+          looked: origin || !box.name.endsWith(".z") ? [] : looked,
           says:
             box.name === "embed" ? [origin ? `as ${words(data, model, "embed", vector)}` : token]
             : box.name === "logits" ? [`difference ${round(run.difference)}`]
@@ -198,8 +200,11 @@ const Explorer = (() => {
     return made;
   }
 
+  const letters = (width) => Math.floor((width - 5) / 5.6); // how many fit in a line
+  const keep = (text, width) => (text.length <= letters(width) ? text.replaceAll(" ", "\u00a0") : text);
+
   function wrap(parts, width) {
-    const room = Math.floor((width - 5) / 5.6);
+    const room = letters(width);
     const lines = [];
     for (const word of parts.flatMap((part) => `${part}\n`.split(/(?<=[\n ])/))) {
       const last = lines.at(-1);
@@ -217,7 +222,7 @@ const Explorer = (() => {
       for (const box of boxes.filter((other) => other.row === row)) {
         const i = columns.indexOf(box.at);
         const heads = Object.values(box.passes).map(({ status, looks, says }) => ({
-          title: wrap([[box.title, status].filter(Boolean).join(": ")], WIDTHS[i]),
+          title: wrap([[box.title, keep(status, WIDTHS[i])].filter(Boolean).join(": ")], WIDTHS[i]),
           text: wrap([looks, says.join(", ")].filter(Boolean), WIDTHS[i]),
         }));
         Object.keys(box.passes).forEach((pass, j) => Object.assign(box.passes[pass], heads[j]));
@@ -251,6 +256,14 @@ const Explorer = (() => {
         const style = { class: `attention${changed ? " changed" : ""}`, "marker-end": "url(#explorer-arrow)" };
         lines.append(el("line", { ...style, ...attention }), el("circle", { cx: center(where), cy: y, r: 3.5 }));
       });
+    }
+    // A key or value that receives stands at another token than the head that reads it.
+    for (const input of shown.boxes.filter((box) => /[kv]$/.test(box.name))) {
+      const reads = ({ name, x }) => name === input.name.replace(/[kv]$/, "z") && x > input.x;
+      for (const head of shown.boxes.filter(reads)) {
+        const ends = { x1: input.x + input.width, y1: middle(input), x2: head.x - 1, y2: middle(head) };
+        lines.append(el("line", { class: "wire", ...ends }));
+      }
     }
     const parts = shown.boxes.map((box) => {
       const { title, text, paint, hatched, changed } = box.passes[pass];

@@ -32,6 +32,10 @@ const IOI = (() => {
   function forward(model, ids, writes = {}) {
     const [read, used, look] = [{}, {}, {}];
     const w = (name) => model.weights[name];
+    const linear = (name, x) => {
+      const [y, bias] = [times(w(`${name}.weight`), x), w(`${name}.bias`)];
+      return bias ? add(y, times(bias, [1])) : y; // what is all 0 is not in the data
+    };
     const at = (name, token, vector) => {
       const node = `${name}@${token}`;
       read[node] = vector;
@@ -46,7 +50,7 @@ const IOI = (() => {
         vector.slice(head * model.d_head, (head + 1) * model.d_head);
       const [q, k, v] = ["q", "k", "v"].map((kind) =>
         stream.map((x, token) => {
-          const vector = times(w(`layers.${layer}.attn.${kind}.weight`), x);
+          const vector = linear(`layers.${layer}.attn.${kind}`, x);
           return numbers.map((i) => at(`${layer}.${i}.${kind}`, token, part(vector, i)));
         }),
       );
@@ -58,13 +62,12 @@ const IOI = (() => {
           const copied = v[0][i].map((_, j) => dot(pattern, pattern.map((_, t) => v[t][i][j])));
           return at(`${layer}.${i}.z`, token, copied);
         });
-        return add(x, times(w(`layers.${layer}.attn.o.weight`), z.flat()));
+        return add(x, linear(`layers.${layer}.attn.o`, z.flat()));
       });
       if (!w(`layers.${layer}.mlp.fc_in.weight`)) continue;
-      const bias = times(w(`layers.${layer}.mlp.fc_in.bias`), [1]);
       stream = stream.map((x, token) => {
-        const units = add(times(w(`layers.${layer}.mlp.fc_in.weight`), x), bias);
-        const out = times(w(`layers.${layer}.mlp.fc_out.weight`), units.map((u) => Math.max(u, 0)));
+        const units = linear(`layers.${layer}.mlp.fc_in`, x).map((unit) => Math.max(unit, 0));
+        const out = linear(`layers.${layer}.mlp.fc_out`, units);
         return add(x, at(`${layer}.mlp_out`, token, out));
       });
     }
