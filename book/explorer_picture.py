@@ -31,7 +31,7 @@ TREATMENTS = {
     "freeze": "patch h, freeze R",
     "both": "patch h and R",
 }
-WIDTH, GAP, LINE = 360, 4, 14  # in units of the picture; a letter is 5.6 wide
+WIDTH, GAP, LINE = 360, 4, 14  # in units of the picture
 
 
 @dataclass(frozen=True)
@@ -211,14 +211,16 @@ def picture(state: State) -> str:
     shown, x = nodes(made.design, state), find_prompt(made, state)
     done = passes(made, state, shown)
     width = (WIDTH + GAP) / len(done) - GAP
-    room, top, parts = int((width - 5) / 5.6), 16, []
+    room, top, parts = int((width - 5) / 6.2), 16, []
     for i, name in enumerate(done):
         title = name if name != "D" or state["treatment"] == "path" else "Patched run"
         parts.append(_text(i * (width + GAP) + width / 2, 11, f"Pass {title}"[:room], "value"))
     for node in reversed(shown):
-        parts.append(_text(0, top + 14, str(node).replace(".z@", "@"), "row"))
+        parts.append(_text(0, top + 14, _names([str(node)]), "row"))
         cells = {name: cell(made, x, node, name, done) for name in done}
-        lines = {n: [wrap(part, room) for part in parts] for n, parts in cells.items()}
+        lines = {
+            n: [wrap(done_to, room + 1), wrap(text, room)] for n, (done_to, text) in cells.items()
+        }
         height = 6 + LINE * max(len(done_to) + len(text) for done_to, text in lines.values())
         for i, (name, (done_to, text)) in enumerate(lines.items()):
             origin = done[name].origin.get(node)
@@ -228,8 +230,8 @@ def picture(state: State) -> str:
         top += height + 26
     results = ", ".join(f"{name} {number(found.difference)}" for name, found in done.items())
     caption = (
-        f"{TREATMENTS[state['treatment']]} in the machine “{state['machine']}”, with h = "
-        f"{' + '.join(state['h'])} and R = {' + '.join(state['R'])}. "
+        f"Machine “{state['machine']}”, {TREATMENTS[state['treatment']]}, with h = "
+        f"{_names(state['h'])} and R = {_names(state['R'])}. "
         f"x_orig: “{_prompt(x, clean=True)}”; x_new: “{_prompt(x, clean=False)}”. "
         "Red: sender. Yellow: receiver. Grey: frozen. Hatched: from x_new. Bold: not as in pass B."
     )
@@ -240,6 +242,10 @@ def picture(state: State) -> str:
         'patternTransform="rotate(45)"><line class="hatch" x1="0" x2="0" y1="0" y2="7"/></pattern>'
         f"</defs>{''.join(parts)}</svg><figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def _names(nodes: list[str]) -> str:
+    return " + ".join(node.replace(".z@", "@") for node in nodes)
 
 
 def _prompt(x: Prompts, clean: bool) -> str:

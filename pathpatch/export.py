@@ -16,10 +16,11 @@ from pathpatch.handmade import build, hand_weights
 def export_machine(design: Design) -> dict[str, Any]:
     """The weights of a design without their zeros, and what they mean, ready for JSON.
 
-    weights: name -> rows, columns, and entries: row, column, value, row, ... of what is not 0; a
-    bias is one column, and a tensor of zeros is left out. spaces: name -> first coordinate, size.
-    heads: which coordinates of its query and key hold which views (`match`; queries times
-    strength and `sharp`), and what its value holds and where its output goes (`copy`).
+    weights: name -> [rows, columns, row, column, value, length, row, ...]; after the sizes, each
+    four are a value repeated down a diagonal. A bias has one column; tensors of zeros are left
+    out. spaces: name -> [first coordinate, size]. heads: which coordinates of a query and key hold
+    which views (`match`; queries times strength and `sharp`), and what its value holds and where
+    its output goes (`copy`).
 
     Raises: PathPatchError for a design with norms or with shared keys and values.
     """
@@ -49,12 +50,15 @@ def _meaning(design: Design, head: Head) -> dict[str, Any]:
     return {"match": match, "copy": list(head.copy or ())}
 
 
-def _sparse(weight: Tensor) -> dict[str, Any]:
+def _sparse(weight: Tensor) -> list[int | float]:
     matrix = weight if weight.dim() == 2 else weight[:, None]
-    places = matrix.nonzero().tolist()
-    entries = [number for i, j in places for number in (i, j, _short(matrix[i, j].item()))]
-    return {"rows": matrix.shape[0], "columns": matrix.shape[1], "entries": entries}
-
-
-def _short(number: float) -> float | int:
-    return int(number) if number.is_integer() else number
+    left = {(i, j): matrix[i, j].item() for i, j in matrix.nonzero().tolist()}
+    found: list[int | float] = [*matrix.shape]
+    while left:
+        (i, j), number = next(iter(left.items()))
+        length = 0
+        while left.get((i + length, j + length)) == number:
+            del left[i + length, j + length]
+            length += 1
+        found += [i, j, int(number) if number.is_integer() else number, length]
+    return found

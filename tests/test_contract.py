@@ -11,9 +11,9 @@ import pathpatch
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models designs handmade toys ioi_machine "
-    "ioi_variants nodes forward metrics activation paths spec suffix deltas cost uncertainty "
-    "effects blocks store jobs sweeps treatments tracing circuits attribution discovery walk plots "
-    "diagrams report"
+    "ioi_variants export nodes forward metrics activation paths spec suffix deltas cost "
+    "uncertainty effects blocks store jobs sweeps treatments tracing circuits attribution "
+    "discovery walk plots diagrams report"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
 

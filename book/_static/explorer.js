@@ -121,6 +121,7 @@ const Explorer = (() => {
     });
   }
 
+  const join = (parts, by) => parts.filter(Boolean).join(by);
   const differs = (x, y) => x.some((value, i) => Math.abs(value - y[i]) > 1e-9);
 
   // ---- Scene: which nodes are shown, and for each pass what they hold and what was done to them ----
@@ -171,14 +172,14 @@ const Explorer = (() => {
             : looks ? `looks at ${looks}` : "rests",
           looked: origin || !box.name.endsWith(".z") ? [] : looked,
           says:
-            box.name === "embed" ? [origin ? `as ${words(data, model, "embed", vector)}` : token]
-            : box.name === "logits" ? [`difference ${round(run.difference)}`]
-            : words(data, model, box.name, vector),
+            box.name === "embed" && !origin ? token
+            : box.name === "embed" ? `as ${words(data, model, "embed", vector).join(", ")}`
+            : box.name === "logits" ? `difference ${round(run.difference)}`
+            : words(data, model, box.name, vector).join(", ") || (box.name.endsWith(".z") ? "writes nothing" : "nothing"),
           paint: origin === "B" ? "frozen" : (origin || kept) && box.role ? box.role : "",
           hatched: pass === "A" || origin === "A",
           changed: pass !== "A" && differs(vector, found.B.used[node]),
         };
-        if (!box.passes[pass].says.length) box.passes[pass].says = [box.name.endsWith("z") ? "writes nothing" : "nothing"];
       }
     }
     return { boxes, found, positions, columns: order.map(([at]) => at) };
@@ -186,8 +187,8 @@ const Explorer = (() => {
 
   // ---- Diagram ----
 
-  const WIDTHS = [66, 66, 92, 124];
-  const [GAP, LINE] = [4, 14];
+  const WIDTHS = [66, 66, 90, 129]; // of the columns, 360 in all with the gaps
+  const [GAP, LINE] = [3, 14];
 
   function el(tag, attributes = {}, ...children) {
     const svg = /^(svg|g|rect|text|path|line|circle|pattern|defs|marker)$/.test(tag);
@@ -200,16 +201,15 @@ const Explorer = (() => {
     return made;
   }
 
-  const letters = (width) => Math.floor((width - 5) / 5.6); // how many fit in a line
+  // How many letters fit in a line. Values may be bold, which is wider.
+  const letters = (width, bold) => Math.floor((width - 5) / (bold ? 6.2 : 5.7));
   const keep = (text, width) => (text.length <= letters(width) ? text.replaceAll(" ", "\u00a0") : text);
 
-  function wrap(parts, width) {
-    const room = letters(width);
-    const lines = [];
-    for (const word of parts.flatMap((part) => `${part}\n`.split(/(?<=[\n ])/))) {
-      const last = lines.at(-1);
-      if (last && !last.endsWith("\n") && (last + word).trim().length <= room) lines[lines.length - 1] += word;
-      else lines.push(word);
+  function wrap(text, room) {
+    const lines = [""];
+    for (const word of text.split(/(?<= )/)) {
+      if (lines.at(-1) && `${lines.at(-1)}${word}`.trim().length > room) lines.push("");
+      lines[lines.length - 1] += word;
     }
     return lines.map((line) => line.trim());
   }
@@ -221,12 +221,12 @@ const Explorer = (() => {
       const heights = columns.map(() => 0);
       for (const box of boxes.filter((other) => other.row === row)) {
         const i = columns.indexOf(box.at);
-        const heads = Object.values(box.passes).map(({ status, looks, says }) => ({
-          title: wrap([[box.title, keep(status, WIDTHS[i])].filter(Boolean).join(": ")], WIDTHS[i]),
-          text: wrap([looks, says.join(", ")].filter(Boolean), WIDTHS[i]),
+        const lines = Object.values(box.passes).map(({ status, looks, says }) => ({
+          title: wrap(join([box.title, keep(status, WIDTHS[i])], ": "), letters(WIDTHS[i])),
+          text: [looks, says].filter(Boolean).flatMap((text) => wrap(text, letters(WIDTHS[i], true))),
         }));
-        Object.keys(box.passes).forEach((pass, j) => Object.assign(box.passes[pass], heads[j]));
-        box.height = 8 + LINE * Math.max(...heads.map(({ title, text }) => title.length + text.length));
+        Object.keys(box.passes).forEach((pass, j) => Object.assign(box.passes[pass], lines[j]));
+        box.height = 8 + LINE * Math.max(...lines.map(({ title, text }) => title.length + text.length));
         [box.x, box.width] = [left(i), WIDTHS[i]];
         box.bottom = top + heights[i];
         heights[i] += box.height + 9;
@@ -322,7 +322,7 @@ const Explorer = (() => {
     const frozen = state.treatment === "path" ? ` MLPs are ${CHOICES.frozen[state.frozen]}.` : "";
     return (
       `Machine “${state.machine}”. x_orig: “${prompt(data, found.B.ids)}”. x_new: “${prompt(data, found.A.ids)}”. ` +
-      `${TREATMENTS[state.treatment]}, with h = ${list(state.h)} and R = ${list(state.R)}.${frozen}`
+      `Treatment: ${TREATMENTS[state.treatment]}, with h = ${list(state.h)} and R = ${list(state.R)}.${frozen}`
     );
   }
 
@@ -349,7 +349,7 @@ const Explorer = (() => {
     const passes = Object.keys(shown.found);
     const cell = (box, pass) => {
       const { status, looks, says, paint, hatched, changed } = box.passes[pass];
-      const value = [looks, says.join(", ")].filter(Boolean).join("; ");
+      const value = join([looks, says], "; ");
       const what = changed ? el("b", {}, value, el("span", { class: "unseen" }, " (not as in B)")) : value;
       const style = `${paint} ${hatched ? "hatched" : ""} ${pass === state.pass ? "current" : ""}`;
       return el("td", { class: style }, el("small", {}, status), " ", what);

@@ -5,18 +5,24 @@ const IOI = (() => {
   const add = (x, y) => x.map((value, i) => value + y[i]);
   const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
 
-  // A matrix is {rows, columns, entries}: row, column, value of what is not 0, one after another.
+  // A matrix is [rows, columns, row, column, value, length, row, ...]: after the sizes, each four
+  // are a value that is repeated down a diagonal. The rest is 0.
+  function eachEntry(matrix, use) {
+    for (let i = 2; i < matrix.length; i += 4) {
+      const [row, column, value, length] = matrix.slice(i, i + 4);
+      for (let j = 0; j < length; j += 1) use(row + j, column + j, value);
+    }
+  }
+
   function times(matrix, x) {
-    const y = Array(matrix.rows).fill(0);
-    const e = matrix.entries;
-    for (let i = 0; i < e.length; i += 3) y[e[i]] += e[i + 2] * x[e[i + 1]];
+    const y = Array(matrix[0]).fill(0);
+    eachEntry(matrix, (row, column, value) => { y[row] += value * x[column]; });
     return y;
   }
 
-  function row(matrix, index) {
-    const y = Array(matrix.columns).fill(0);
-    const e = matrix.entries;
-    for (let i = 0; i < e.length; i += 3) if (e[i] === index) y[e[i + 1]] = e[i + 2];
+  function rowOf(matrix, index) {
+    const y = Array(matrix[1]).fill(0);
+    eachEntry(matrix, (row, column, value) => { if (row === index) y[column] = value; });
     return y;
   }
 
@@ -42,7 +48,7 @@ const IOI = (() => {
       return (used[node] = writes[node] ?? vector);
     };
     let stream = ids.map((id, token) =>
-      add(at("embed", token, row(w("tok_embed.weight"), id)), row(w("pos.weight"), token)),
+      add(at("embed", token, rowOf(w("tok_embed.weight"), id)), rowOf(w("pos.weight"), token)),
     );
     for (let layer = 0; layer < model.n_layers; layer += 1) {
       const numbers = [...Array(model.n_heads).keys()];
