@@ -17,10 +17,11 @@ def export_machine(design: Design) -> dict[str, Any]:
     """The weights of a design without their zeros, and what they mean, ready for JSON.
 
     weights: name -> [rows, columns, row, column, value, length, row, ...]; after the sizes, each
-    four are a value repeated down a diagonal. A bias has one column; tensors of zeros are left
-    out. spaces: name -> [first coordinate, size]. heads: which coordinates of a query and key hold
-    which views (`match`; queries times strength and `sharp`), and what its value holds and where
-    its output goes (`copy`).
+    four are a value repeated down a diagonal or, with a negative length, along a row. A bias has
+    one column; tensors of zeros are left out.
+    spaces: name -> [first coordinate, size].
+    heads: `match`, which coordinates of a query and key hold which views (queries times strength
+    and `sharp`), and `copy`, what a value holds, where the output goes, and a factor.
 
     Raises: PathPatchError for a design with norms or with shared keys and values.
     """
@@ -56,9 +57,19 @@ def _sparse(weight: Tensor) -> list[int | float]:
     found: list[int | float] = [*matrix.shape]
     while left:
         (i, j), number = next(iter(left.items()))
-        length = 0
-        while left.get((i + length, j + length)) == number:
-            del left[i + length, j + length]
-            length += 1
-        found += [i, j, int(number) if number.is_integer() else number, length]
+        down, along = (_run(left, i, j, step) for step in (1, 0))
+        for place in max(down, along, key=len):
+            del left[place]
+        length = len(down) if len(down) >= len(along) else -len(along)
+        found += [i, j, int(number) if number == int(number) else number, length]
     return found
+
+
+def _run(
+    values: dict[tuple[int, int], float], row: int, column: int, step: int
+) -> list[tuple[int, int]]:
+    """The places of one value, from a place on: down the diagonal (step 1), along the row (0)."""
+    places = [(row, column)]
+    while values.get(after := (places[-1][0] + step, places[-1][1] + 1)) == values[row, column]:
+        places.append(after)
+    return places

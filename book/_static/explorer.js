@@ -127,62 +127,69 @@ const Explorer = (() => {
   // ---- Scene: which nodes are shown, and for each pass what they hold and what was done to them ----
 
   function scene(data, state) {
-    const model = data.machines[state.machine];
     const found = IOI.passes(data, state);
-    const { positions, answer, foil } = IOI.prompts(data, state);
-    const order = Object.entries(positions).sort((a, b) => a[1] - b[1]);
-    const label = Object.fromEntries(order.map(([name, at]) => [at, name]));
-    const runs = Object.entries(found);
-    const shows = ([name, at]) => {
-      const node = `${name}@${positions[at]}`;
-      const home = name.startsWith("0.") ? "S2" : "END";
-      return at === home || state.h.includes(`${name}@${at}`) || runs.some(([, run]) => run.used[node].some(Boolean));
-    };
-    const all = (names) => order.flatMap(([at]) => names.map((name) => [name, at]));
+    const { positions, ...answers } = IOI.prompts(data, state);
+    const columns = Object.keys(positions).sort((one, other) => positions[one] - positions[other]);
+    const boxes = bands(data.machines[state.machine], state, columns, (name, at) =>
+      Object.values(found).some((run) => run.used[`${name}@${positions[at]}`].some(Boolean)),
+    ).flatMap((band, row) => band.map(([name, at]) => ({ name, at, row })));
+    const ends = { sender: state.h, receiver: state.R };
+    for (const box of boxes) {
+      box.title = box.name === "embed" ? box.at : box.name.replace(/\.z$/, "").replace(".mlp_out", " MLP");
+      box.role = Object.keys(ends).find((role) => ends[role].includes(`${box.name}@${box.at}`)) ?? "";
+      const inPass = (pass) => [pass, content(data, state, box, { pass, found, positions, ...answers })];
+      box.passes = Object.fromEntries(Object.keys(found).map(inPass));
+    }
+    return { boxes, found, columns };
+  }
+
+  // The nodes to show, from below: the tokens, a band for each layer, the logits. Heads and MLPs
+  // stand where the circuit has them, and wherever they send or write something.
+  function bands(model, state, columns, writes) {
+    const layers = [...Array(model.n_layers).keys()];
+    const everywhere = (name) => columns.map((at) => [name, at]);
+    const shown = (name) => everywhere(name).filter(([, at]) =>
+      at === (name.startsWith("0.") ? "S2" : "END") || state.h.includes(`${name}@${at}`) || writes(name, at));
     const inLayer = (layer) => [
       ...headsOf(model).filter((head) => head.startsWith(`${layer}.`)).flatMap((head) => [
         ...state.R.filter((node) => node.startsWith(`${head}.`)).map((node) => node.split("@")),
-        ...all([`${head}.z`]).filter(shows),
+        ...shown(`${head}.z`),
       ]),
-      ...all(mlpsOf(model).filter((i) => i === layer).map((i) => `${i}.mlp_out`)).filter(shows),
+      ...mlpsOf(model).filter((number) => number === layer).flatMap((number) => shown(`${number}.mlp_out`)),
     ];
-    const bands = [all(["embed"]), ...[...Array(model.n_layers).keys()].map(inLayer), [["logits", "END"]]];
-    const boxes = bands.flatMap((band, row) => band.map(([name, at]) => ({ name, at, row })));
-    for (const box of boxes) {
-      const [node, id] = [`${box.name}@${positions[box.at]}`, `${box.name}@${box.at}`];
-      box.title = box.name === "embed" ? box.at : box.name.replace(/\.z$/, "").replace(".mlp_out", " MLP");
-      box.role = state.h.includes(id) ? "sender" : state.R.includes(id) ? "receiver" : "";
-      box.passes = {};
-      for (const [pass, run] of runs) {
-        const origin = run.origin[node];
-        const kept = (pass === "C" && box.role === "receiver") || runs.some(([, other]) => other.origin[node] === pass);
-        const treated = origin ? (origin === "B" ? "frozen to B" : `patched from ${origin}`) : kept ? "stored" : "";
-        const vector = run.used[node];
-        const logit = (word) => `${data.words[word - 1].trim()} ${round(vector[word])}`;
-        const token = data.words[run.ids[positions[box.at]] - 1]?.trim();
-        const looked = (run.look[`${box.name.slice(0, -2)}@${positions[box.at]}`] ?? [])
-          .flatMap((weight, t) => (weight > 0.01 ? [[label[t] ?? (t ? `token ${t}` : ""), weight]] : []));
-        const looks = looked.map(([where]) => where).filter(Boolean).join(", ");
-        box.passes[pass] = {
-          status: treated || (box.name === "embed" ? "" : "AB".includes(pass) ? "computed" : "recomputed"),
-          // A value that was put there has nothing to do with where the head looks.
-          looks:
-            box.name === "logits" ? `${logit(answer)}, ${logit(foil)}`
-            : origin || !box.name.endsWith(".z") ? ""
-            : looks ? `looks at ${looks}` : "rests",
-          looked: origin || !box.name.endsWith(".z") ? [] : looked,
-          says:
-            box.name === "embed" && !origin ? token
-            : box.name === "embed" ? `as ${words(data, model, "embed", vector).join(", ")}`
-            : box.name === "logits" ? `difference ${round(run.difference)}`
-            : words(data, model, box.name, vector).join(", ") || (box.name.endsWith(".z") ? "writes nothing" : "nothing"),
-          paint: origin === "B" ? "frozen" : (origin || kept) && box.role ? box.role : "",
-          hatched: pass === "A" || origin === "A",
-          changed: pass !== "A" && differs(vector, found.B.used[node]),
-        };
-      }
-    }
-    return { boxes, found, positions, columns: order.map(([at]) => at) };
+    return [everywhere("embed"), ...layers.map(inLayer), [["logits", "END"]]];
+  }
+
+  // What a box says in a pass, and how it is painted.
+  function content(data, state, { name, at, role }, { pass, found, positions, answer, foil }) {
+    const run = found[pass];
+    const node = `${name}@${positions[at]}`;
+    const [vector, origin] = [run.used[node], run.origin[node]];
+    const stored =
+      (pass === "C" && role === "receiver") || Object.values(found).some((other) => other.origin[node] === pass);
+    const [isHead, isToken] = [name.endsWith(".z"), name === "embed"];
+    // Where a head looks says nothing about an output that was put there.
+    const attention = (isHead && !origin && run.look[node.replace(".z", "")]) || [];
+    const label = (token) => Object.keys(positions).find((key) => positions[key] === token) ?? `token ${token}`;
+    const looked = attention.flatMap((weight, token) => (token && weight > 0.01 ? [[label(token), weight]] : []));
+    const logit = (word) => `${data.words[word - 1].trim()} ${round(vector[word])}`;
+    const said = () => words(data, data.machines[state.machine], name, vector).join(", ");
+    return {
+      status: origin ? (origin === "B" ? "frozen to B" : `patched from ${origin}`)
+        : stored ? "stored"
+        : isToken ? ""
+        : "AB".includes(pass) ? "computed" : "recomputed",
+      looked,
+      looks: name === "logits" ? `${logit(answer)}, ${logit(foil)}`
+        : looked.length ? `looks at ${looked.map(([where]) => where).join(", ")}`
+        : isHead && !origin ? "rests" : "",
+      says: name === "logits" ? `difference ${round(run.difference)}`
+        : isToken ? (origin ? `as ${said()}` : data.words[run.ids[positions[at]] - 1].trim())
+        : said() || (isHead ? "writes nothing" : "nothing"),
+      paint: origin === "B" ? "frozen" : origin || stored ? role : "",
+      hatched: pass === "A" || origin === "A",
+      changed: pass !== "A" && differs(vector, found.B.used[node]),
+    };
   }
 
   // ---- Diagram ----
@@ -194,8 +201,8 @@ const Explorer = (() => {
     const svg = /^(svg|g|rect|text|path|line|circle|pattern|defs|marker)$/.test(tag);
     const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
     for (const [key, value] of Object.entries(attributes)) {
-      if (typeof value === "function") made.addEventListener(key, value);
-      else if (value !== false) made.setAttribute(key, value === true ? "" : value);
+      if (key === "click") made.addEventListener(key, value);
+      else made.setAttribute(key, value);
     }
     made.append(...children);
     return made;

@@ -6,11 +6,11 @@ const IOI = (() => {
   const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
 
   // A matrix is [rows, columns, row, column, value, length, row, ...]: after the sizes, each four
-  // are a value that is repeated down a diagonal. The rest is 0.
+  // are a value that is repeated down a diagonal or, if length is negative, along a row.
   function eachEntry(matrix, use) {
     for (let i = 2; i < matrix.length; i += 4) {
       const [row, column, value, length] = matrix.slice(i, i + 4);
-      for (let j = 0; j < length; j += 1) use(row + j, column + j, value);
+      for (let j = 0; j < Math.abs(length); j += 1) use(length > 0 ? row + j : row, column + j, value);
     }
   }
 
