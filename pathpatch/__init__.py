@@ -3,7 +3,7 @@
 Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
 (passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
 and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots. Models
-written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
+written by hand: designs, handmade, toys, ioi_machine, ioi_variants, export.
 """
 
 from pathpatch.activation import activation_patch

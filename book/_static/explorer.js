@@ -97,7 +97,7 @@ const Explorer = (() => {
     const names = view === "word" ? data.words.map((word) => word.trim()) : data.names;
     const name = (i) => ({ 1: "", 8: names[i] })[numbers.length] ?? `place ${i}`;
     const amount = (x) => (Math.abs(x - 1) < 1e-9 && !measured ? "" : round(x));
-    const said = numbers.flatMap((x, i) => (Math.abs(x) < 1e-9 ? [] : [`${name(i)} ${amount(x)}`.trim()]));
+    const said = numbers.flatMap((x, i) => (Math.abs(x) < 1e-9 ? [] : [`${name(i)}\u00a0${amount(x)}`.trim()]));
     return said.length ? [`${view} ${said.join(", ")}`.trim()] : [];
   }
 
@@ -293,7 +293,7 @@ const Explorer = (() => {
     const arrow = { id: "explorer-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto" };
     return el(
       "svg",
-      { viewBox: `0 -2 360 ${height + 2}`, role: "img", "aria-label": `Diagram of pass ${pass}. The table of values has what it shows.` },
+      { viewBox: `-2 -2 364 ${height + 4}`, role: "img", "aria-label": `Diagram of pass ${pass}. The table of values has what it shows.` },
       el("defs", {},
         el("pattern", hatch, el("line", { class: "hatch", x1: 0, x2: 0, y1: 0, y2: 7 })),
         el("marker", arrow, el("path", { d: "M0,0 L8,4 L0,8 z" }))),
@@ -307,7 +307,7 @@ const Explorer = (() => {
   const STEPS = {
     A: "Run x_new and change nothing.",
     B: "Run x_orig and change nothing: the baseline.",
-    C: "Run x_orig with FROZEN frozen to B and the sender patched from A. Store what the receivers would take. Nothing else of C is used.",
+    C: "Run x_orig with FROZEN frozen to B and the sender patched from A. Store what the receivers would take.",
     path: "Run x_orig with only the receivers patched, from C. Recompute everything else, the sender too.",
     activation: "Run x_orig with the sender patched from A. Recompute everything above it.",
     overwrite: "Run x_orig with the receivers overwritten by their values in A. Recompute the rest.",
