@@ -1,6 +1,7 @@
 """Shared models and prompts. Models are loaded once; no test reaches the network."""
 
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
@@ -71,3 +72,30 @@ def as_oracle(node, tokens: Tokens):
     kind = f"kv.{node.kind}" if node.shared else node.kind
     at = None if node.at is None else tokens.at(node.at)
     return (kind, node.layer, node.head, at)
+
+
+def chromium() -> str | None:
+    """The browser for the tests of pages, where the system has one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; without one the test is skipped, and the summary says so loudly."""
+    if chromium() is None:
+        pytest.skip("no Chromium found")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu"]
+        running = playwright.chromium.launch(executable_path=chromium(), args=options)
+        yield running
+        running.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
+    if chromium() is None and any(name.startswith("tests/browser/") for name in skipped):
+        text = "BROWSER TESTS DID NOT RUN: no Chromium found (on Debian: apt install chromium)"
+        terminalreporter.write_sep("!", text, red=True, bold=True)

@@ -11,8 +11,8 @@ import pathpatch
 SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models designs handmade toys ioi_machine "
-    "ioi_variants nodes forward metrics activation paths spec suffix deltas cost uncertainty "
-    "effects edges blocks store jobs sweeps treatments tracing knockouts circuits subsets "
+    "ioi_variants export nodes forward metrics activation paths spec suffix deltas cost "
+    "uncertainty effects edges blocks store jobs sweeps treatments tracing knockouts circuits subsets "
     "attribution discovery walk plots diagrams report options"
 ).split()
 MODULES = sorted(path.stem for path in SOURCE.glob("*.py"))
