@@ -3,12 +3,14 @@
 Read the modules in the order in which data flows: prompts, facts, ioi, models, nodes, forward
 (passes A and B), metrics, uncertainty, effects, activation, paths (passes C and D), spec, suffix
 and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, tracing, walk, plots. Models
-written by hand: designs, handmade, toys, ioi_machine, ioi_variants.
+written by hand: designs, handmade, toys, ioi_machine, ioi_variants. Diagrams: readout, passes,
+picture, layout, diagrams, wiring.
 """
 
 from pathpatch.activation import activation_patch
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
+from pathpatch.diagrams import pass_diagram
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.facts import Fact, fact_prompts, load_facts
@@ -19,13 +21,14 @@ from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
 from pathpatch.paths import path_patch
-from pathpatch.plots import heat_map
+from pathpatch.plots import attention_panel, heat_map, save_figure
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
 from pathpatch.sweeps import activation_sweep, baseline, sweep
 from pathpatch.toys import five_treatments, toy
 from pathpatch.tracing import Trace, causal_trace, embedding_std, gaussian_noise
 from pathpatch.walk import ioi_walk, strongest
+from pathpatch.wiring import circuit_diagram
 
 __all__ = [
     "LOGITS",
@@ -46,8 +49,10 @@ __all__ = [
     "activation_patch",
     "activation_sweep",
     "answer_prob",
+    "attention_panel",
     "baseline",
     "causal_trace",
+    "circuit_diagram",
     "embedding_std",
     "fact_prompts",
     "five_treatments",
@@ -64,10 +69,12 @@ __all__ = [
     "logit_diff",
     "make_prompts",
     "mlps",
+    "pass_diagram",
     "path_patch",
     "plan",
     "recovered",
     "run",
+    "save_figure",
     "strongest",
     "sweep",
     "tiny_model",
