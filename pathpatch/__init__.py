@@ -4,7 +4,8 @@ Read the modules in the order in which data flows: prompts, facts, ioi, models, 
 (passes A and B), metrics, uncertainty, effects, edges, activation, paths (passes C and D), spec,
 suffix and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, treatments, tracing,
 knockouts, circuits, subsets, attribution, discovery, walk, plots. Models written by hand: designs,
-handmade, toys, ioi_machine, ioi_variants, export.
+handmade, toys, ioi_machine, ioi_variants, export. Diagrams: readout, passes, picture, layout,
+diagrams, wiring.
 """
 
 from pathpatch.activation import activation_patch
@@ -12,6 +13,7 @@ from pathpatch.attribution import edge_attribution, node_attribution
 from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
 from pathpatch.cost import Plan, plan
 from pathpatch.designs import Design, HandMade, TrueEffect
+from pathpatch.diagrams import pass_diagram
 from pathpatch.discovery import Rule, discover, edge_effects
 from pathpatch.edges import Circuit, Edge
 from pathpatch.effects import Effects
@@ -25,7 +27,7 @@ from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
 from pathpatch.paths import path_patch
-from pathpatch.plots import heat_map
+from pathpatch.plots import attention_panel, heat_map, save_figure
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
 from pathpatch.subsets import Search, greedy_set, minimal_sets, random_sets
@@ -34,6 +36,7 @@ from pathpatch.toys import by_pencil, toy
 from pathpatch.tracing import Trace, causal_trace, embedding_std, gaussian_noise
 from pathpatch.treatments import five_treatments
 from pathpatch.walk import ioi_walk, strongest
+from pathpatch.wiring import circuit_diagram
 
 __all__ = [
     "LOGITS",
@@ -62,10 +65,12 @@ __all__ = [
     "activation_patch",
     "activation_sweep",
     "answer_prob",
+    "attention_panel",
     "baseline",
     "by_pencil",
     "causal_trace",
     "choices",
+    "circuit_diagram",
     "completeness",
     "discover",
     "edge_attribution",
@@ -91,11 +96,13 @@ __all__ = [
     "minimality",
     "mlps",
     "node_attribution",
+    "pass_diagram",
     "path_patch",
     "plan",
     "random_sets",
     "recovered",
     "run",
+    "save_figure",
     "strongest",
     "sweep",
     "tiny_model",

@@ -37,7 +37,9 @@ def build(design: Design) -> Model:
         "normalization_type": None if design.scale is None else "RMS",
         "eps": 0.0,
     }
-    return native(shape, weights, word_tokenizer(design.words), design.name, design.group)
+    model = native(shape, weights, word_tokenizer(design.words), design.name, design.group)
+    model.cfg.design = design
+    return model
 
 
 def hand_weights(design: Design) -> dict[str, Tensor]:

@@ -101,6 +101,7 @@ def native(
 
 def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
+    model.cfg.design = None  # `handmade.build` says here what it wrote
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
 

@@ -1,14 +1,26 @@
-"""Figures of effects. The only module that imports matplotlib."""
+"""Figures of effects and of attention, and the pen and paper of `diagrams` and `wiring`."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patheffects import withStroke
 
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
-from pathpatch.nodes import Node
+from pathpatch.forward import run
+from pathpatch.models import Model
+from pathpatch.nodes import Node, as_nodes
+from pathpatch.prompts import Tokens
+
+Point: TypeAlias = tuple[float, float]
 
 
 def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: int = 6) -> Figure:
@@ -50,8 +62,120 @@ def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: i
     return figure
 
 
+def attention_panel(model: Model, tokens: Tokens, patterns: Iterable[Node | str]) -> Figure:
+    """Where heads look in one prompt: a darker cell is a larger share of the head's attention.
+
+    patterns: heads such as 9.6 or 9.6.pattern. Those with a position (9.6@END) become the rows of
+    one map, all others a map each, a row for each token that looks. Shares of 0.1 or more are
+    written out; every row sums to 1. Labelled positions are named above.
+
+    Raises: PathPatchError for more than one prompt, and for nodes that are not heads.
+    Book: chapters 3, 6 and 7.
+    """
+    nodes = as_nodes(patterns)
+    if len(tokens) != 1 or not nodes or {node.kind for node in nodes} - {"z", "pattern"}:
+        raise PathPatchError(
+            f"an attention panel shows heads, such as 9.6@END, on one prompt; got {len(tokens)} "
+            f"prompts and {', '.join(map(str, nodes)) or 'no head'}; try prompts.clean[:1]"
+        )
+    nodes = [replace(node, kind="pattern") for node in nodes]
+    found, n = run(model, tokens, reads=nodes), int(tokens.at("END")) + 1
+    words = [repr(model.tokenizer.decode(i))[1:-1] for i in tokens.ids[0, :n]]
+    rows = [node for node in nodes if node.at is not None]
+    names = [f"{node.layer}.{node.head} @{node.at}" for node in rows]
+    maps = [("", names, torch.stack([found[node][0, :n] for node in rows]))] if rows else []
+    for node in [node for node in nodes if node.at is None]:
+        maps.append((f"head {node.layer}.{node.head}", words, found[node][0, :n, :n]))
+    heights = [1.1 + 0.26 * len(names) for _, names, _ in maps]
+    figure = Figure(figsize=(7.5, sum(heights)), layout="constrained")
+    for axes, (title, names, shares) in zip(
+        figure.subplots(len(maps), squeeze=False, height_ratios=heights).flat, maps, strict=True
+    ):
+        _attention(axes, shares.numpy(), names, words, title)
+        labels = {int(tokens.at(at)): at for at in tokens.positions if tokens.positions[at][0] >= 0}
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(list(labels), list(labels.values()), fontsize=8)
+        above.tick_params(length=0)
+    return figure
+
+
+def _attention(
+    axes: Axes, shares: np.ndarray, names: list[str], words: list[str], title: str
+) -> None:
+    axes.imshow(
+        shares, cmap="Greys", vmin=0, vmax=1.2, aspect="auto"
+    )  # the darkest grey is not black
+    for (y, x), share in np.ndenumerate(shares):
+        if share >= 0.1:
+            shade = "white" if share > 0.6 else "black"
+            number = f"{share:.2f}".lstrip("0")
+            axes.text(x, y, number, ha="center", va="center", color=shade, fontsize=8)
+    axes.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticks(np.arange(len(words) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", lw=0.6)
+    axes.tick_params(which="minor", length=0)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a file whose kind follows from the name (.svg, .png, .pdf).
+
+    The same figure gives the same bytes: SVG files come without a date and random names.
+    """
+    with plt.rc_context({"svg.hashsalt": "pathpatch"}):
+        undated = {"Date": None} if str(path).endswith(".svg") else {}
+        figure.savefig(path, dpi=200, metadata=undated)
+
+
 def save_heat_map(effects: Effects, path: Path, title: str) -> None:
     """Write the heat map as a file whose kind follows from the name (.png, .svg)."""
     figure = heat_map(effects, title)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+# What the diagrams are drawn with. Everything is measured in inches.
+
+
+def sheet(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """A part of a figure, from its lower left corner, without a frame."""
+    w, h = figure.get_size_inches()
+    axes = figure.add_axes((x / w, y / h, width / w, height / h))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    return axes
+
+
+def box(
+    axes: Axes, center: Point, size: Point, colors: tuple[str, str], hatch: str | None = None
+) -> None:
+    """colors: of the face and of the outline. hatch: the colour of its lines, if there are any."""
+    (x, y), (width, height), (face, edge) = center, size, colors
+    lower_left = x - width / 2, y - height / 2
+    lines = {"hatch": "////", "edgecolor": hatch} if hatch else {}
+    looks: list[dict[str, Any]] = [
+        {"facecolor": face, "lw": 0, "zorder": 2, **lines},
+        {"facecolor": "none", "edgecolor": edge, "lw": 1.3, "zorder": 3},
+    ]
+    for look in looks:  # the outline is a shape of its own: hatching takes the outline's colour
+        shape = FancyBboxPatch(lower_left, width, height, "round,pad=0,rounding_size=0.05", **look)
+        axes.add_patch(shape)
+
+
+def text(axes: Axes, at: Point, words: str, halo: str = "white", **style: Any) -> None:
+    """Words around a point, with a halo that keeps lines and hatches off them."""
+    style = {"size": 8, "ha": "center", "va": "center", "zorder": 4, **style}
+    axes.text(*at, words, path_effects=[withStroke(linewidth=2, foreground=halo)], **style)
+
+
+def arrow(axes: Axes, *points: Point, color: str, lw: float, **style: Any) -> None:
+    """A line through some points, with a head at the last one."""
+    (x, y), (x_end, y_end) = points[-2:]
+    axes.plot(*zip(*points, strict=True), color=color, lw=lw, zorder=1, **style)
+    near = x_end - (x_end - x) / 50, y_end - (y_end - y) / 50  # so that the head has no own line
+    size: dict[str, Any] = {"mutation_scale": 6 + 2 * lw, "shrinkA": 0, "shrinkB": 0}
+    head = FancyArrowPatch(near, (x_end, y_end), arrowstyle="-|>", color=color, lw=lw, **size)
+    axes.add_patch(head).set_zorder(1)

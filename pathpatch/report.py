@@ -58,7 +58,7 @@ def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
 
 def report_edges(circuit: Circuit, out: Path) -> None:
     """Print the edges that were found, write them as JSON, and draw them."""
-    from pathpatch.diagrams import circuit_diagram
+    from pathpatch.wiring import circuit_diagram
 
     about = circuit.about
     print(
