@@ -27,7 +27,7 @@ from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps, windows
 from pathpatch.paths import path_patch
-from pathpatch.plots import attention_panel, heat_map, save_figure
+from pathpatch.plots import attention_panel, heat_map, heat_maps, save_figure
 from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.spec import How
 from pathpatch.subsets import Search, greedy_set, minimal_sets, random_sets
@@ -84,6 +84,7 @@ __all__ = [
     "grid",
     "heads",
     "heat_map",
+    "heat_maps",
     "ioi_machine",
     "ioi_prompts",
     "ioi_walk",

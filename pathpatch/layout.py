@@ -169,7 +169,7 @@ def _links(circuit: Circuit) -> Iterator[Link]:
             yield Link(edge, sender, end, door)
 
 
-def _floor(node: Node) -> tuple[float, int]:
+def _floor(node: Node) -> tuple[float | int, int]:
     layer = {"embed": -1.0, "logits": float("inf")}.get(node.kind, node.layer or 0)
     return layer, ("embed", "z", "attn_out", "mlp_out", "resid_post", "logits").index(node.kind)
 

@@ -1,6 +1,6 @@
 """Figures of effects and of attention, and the pen and paper of `diagrams` and `wiring`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.patheffects import withStroke
 
@@ -17,49 +18,60 @@ from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.models import Model
-from pathpatch.nodes import Node, as_nodes
+from pathpatch.nodes import Node, as_nodes, node_set
 from pathpatch.prompts import Tokens
 
 Point: TypeAlias = tuple[float, float]
 
 
-def heat_map(effects: Effects, title: str = "", *, limit: float = 0.0, labels: int = 6) -> Figure:
+def heat_map(effects: Effects, title: str = "", *, labels: int = 6) -> Figure:
+    """One map of `heat_maps`."""
+    return heat_maps({title: effects}, labels=labels)
+
+
+def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
     """Mean change of every head: layers down, heads across, red where the metric falls.
 
-    Heads that do not stand out (corrected p of 0.05 or more, see `Effects.p_adjusted`) are faded;
-    the strongest others carry their name.
-    limit: the end of the colour range in units of the metric (0: the largest change), so that
-    several maps can share one range. The colours are centred at zero.
+    maps: title -> effects, side by side with one range of colours, centred at zero. Heads that do
+    not stand out in their own map (corrected p of 0.05 or more, see `Effects.p_adjusted`) are
+    faded; the strongest others, at most `labels` in a map, carry their name.
 
     Raises: PathPatchError when a sender is not a single head.
-    Book: chapter 5.
+    Book: chapters 5 and 7.
     """
-    if not effects.of_heads():
+    if not all(effects.of_heads() for effects in maps.values()):
         raise PathPatchError("a heat map needs effects of single heads, one in each row")
+    limit = max(float(np.abs(effects.mean()).max()) for effects in maps.values()) or 1e-12
+    nodes = [node for effects in maps.values() for node in node_set("+".join(effects.senders))]
+    rows, columns = (1 + max(getattr(node, key) for node in nodes) for key in ("layer", "head"))
+    width, height = 1.6 + (0.28 + 0.14 / len(maps)) * columns * len(maps), 1.3 + 0.24 * rows
+    shape: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
+    figure, panels = plt.subplots(1, len(maps), squeeze=False, sharey=True, **shape)
+    for axes, (title, effects) in zip(panels[0], maps.items(), strict=True):
+        image = _heat_map(axes, effects, limit, (rows, columns), labels)
+        axes.set(xlabel="head", xticks=range(columns), yticks=range(0, rows, 1 + rows // 16))
+        axes.set_title(title, fontsize=10)
+        axes.tick_params(length=2, labelsize=8)
+    panels[0, 0].set(ylabel="layer")
+    unit = effects.about.metric.replace("_", " ")
+    figure.colorbar(image, ax=panels, label=f"mean change of {unit}")
+    return figure
+
+
+def _heat_map(
+    axes: Axes, effects: Effects, limit: float, shape: tuple[int, int], labels: int
+) -> AxesImage:
     nodes = [Node.parse(name) for name in effects.senders]
     layer, head = (np.array([getattr(node, key) for node in nodes]) for key in ("layer", "head"))
-    mean = effects.mean()
-    clear = effects.p_adjusted(np.random.default_rng(0)) < 0.05
-    grid, alpha = np.full((2, layer.max() + 1, head.max() + 1), np.nan)
+    mean, clear = effects.mean(), effects.p_adjusted(np.random.default_rng(0)) < 0.05
+    grid, alpha = np.full((2, *shape), np.nan)
     grid[layer, head], alpha[layer, head] = mean, np.where(clear, 1.0, 0.25)
-    limit = limit or max(float(np.abs(mean).max()), 1e-12)
-    rows, columns = grid.shape
-    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * columns, 1.3 + 0.24 * rows))
-    image = axes.imshow(
-        grid, cmap="RdBu", vmin=-limit, vmax=limit, alpha=np.nan_to_num(alpha), aspect="auto"
-    )
     for i in [i for i in effects.top(len(nodes)) if clear[i]][:labels]:
         shade = "white" if abs(mean[i]) > 0.6 * limit else "black"
         name = f"{layer[i]}.{head[i]}"
         axes.text(head[i], layer[i], name, ha="center", va="center", fontsize=7, color=shade)
-    axes.set(xlabel="head", ylabel="layer", xticks=range(columns), title=title)
-    axes.title.set_fontsize(10)
-    axes.set_yticks(range(0, rows, 1 + rows // 16))
-    axes.tick_params(length=2, labelsize=8)
-    unit = effects.about.metric.replace("_", " ")
-    figure.colorbar(image, label=f"mean change of {unit}")
-    figure.tight_layout()
-    return figure
+    colors: dict[str, Any] = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+    return axes.imshow(grid, **colors, alpha=np.nan_to_num(alpha), aspect="auto")
 
 
 def attention_panel(model: Model, tokens: Tokens, patterns: Iterable[Node | str]) -> Figure:

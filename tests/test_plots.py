@@ -1,11 +1,13 @@
 """The heat map shows the table, and nothing else."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from test_effects import ABOUT
 
-from pathpatch import Effects, PathPatchError, heat_map
+from pathpatch import Effects, PathPatchError, heat_map, heat_maps
 
 NAMES = [f"{layer}.{head}.z@END" for layer in range(2) for head in range(3)]
 NOISE = np.random.default_rng(0).normal(0, 0.1, (6, 30))
@@ -34,9 +36,19 @@ def test_values_colours_and_names(figure):
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("head", "layer", "title")
 
 
-def test_a_shared_colour_range(figure):
-    shared = heat_map(EFFECTS, limit=5.0)
-    assert shared.axes[0].images[0].get_clim() == (-5, 5)
+def test_maps_side_by_side_share_one_range_and_keep_their_own_tests(figure):
+    half = replace(EFFECTS, patched=EFFECTS.base + EFFECTS.change / 2)
+    one_layer = replace(EFFECTS, senders=EFFECTS.senders[:3], patched=EFFECTS.patched[:3])
+    both = heat_maps({"whole": EFFECTS, "half": half, "one layer": one_layer}, labels=1)
+    whole, second, third, bar = both.axes
+    assert [axes.get_title() for axes in both.axes[:3]] == ["whole", "half", "one layer"]
+    for axes in (whole, second, third):
+        assert axes.images[0].get_clim() == pytest.approx((-2, 2))
+        assert axes.images[0].get_array().shape == (2, 3)
+        assert len(axes.texts) == 1
+    assert second.images[0].get_array().data == pytest.approx(EFFECTS.mean().reshape(2, 3) / 2)
+    assert np.isnan(third.images[0].get_array().data[1]).all()
+    assert bar.get_ylabel() == "mean change of logit diff"
 
 
 def test_refuses_senders_that_are_not_single_heads():
