@@ -117,10 +117,9 @@ def say(view: str, vector: list[float], measured: bool = False) -> str:
     said, known = [], [word.strip() for word in FILLERS] if view == "word" else NAMES
     for i, x in enumerate(vector):
         name = {1: "", 8: known[i % 8]}.get(len(vector), f"place {i}")
+        amount = "" if abs(x - 1) < 1e-9 and not measured else number(x)
         if abs(x) > 1e-9:
-            said.append(
-                f"{name}\N{NO-BREAK SPACE}{'' if abs(x - 1) < 1e-9 and not measured else number(x)}".strip()
-            )
+            said.append(f"{name}\N{NO-BREAK SPACE}{amount}".strip())
     return f"{view} {', '.join(said)}".strip() if said else ""
 
 
@@ -239,7 +238,8 @@ def picture(state: State) -> str:
     )
     label = f"What each node of the machine holds in each pass. Logit differences: {results}."
     return (
-        f'<figure class="static"><svg viewBox="-2 0 {WIDTH + 4} {top}" role="img" aria-label="{label}">'
+        f'<figure class="static"><svg viewBox="-2 0 {WIDTH + 4} {top}" role="img" '
+        f'aria-label="{label}">'
         '<defs><pattern id="static-hatch" width="7" height="7" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><line class="hatch" x1="0" x2="0" y1="0" y2="7"/></pattern>'
         f"</defs>{''.join(parts)}</svg><figcaption>{escape(caption)}</figcaption></figure>"

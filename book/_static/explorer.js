@@ -165,8 +165,7 @@ const Explorer = (() => {
     const run = found[pass];
     const node = `${name}@${positions[at]}`;
     const [vector, origin] = [run.used[node], run.origin[node]];
-    const stored =
-      (pass === "C" && role === "receiver") || Object.values(found).some((other) => other.origin[node] === pass);
+    const stored = Object.values(found).some((other) => other.origin[node] === pass);
     const [isHead, isToken] = [name.endsWith(".z"), name === "embed"];
     // Where a head looks says nothing about an output that was put there.
     const attention = (isHead && !origin && run.look[node.replace(".z", "")]) || [];
@@ -523,7 +522,7 @@ const Explorer = (() => {
     const form = el("form", { class: "live", "aria-label": "The IOI machine, interactive" },
       el("div", { class: "view" },
         el("fieldset", { class: "steps" }, el("legend", {}, "Pass"), ...parts.steps, parts.next),
-        parts.explain, parts.result, parts.hint, parts.note,
+        parts.result, parts.explain, parts.hint, parts.note,
         el("figure", {}, parts.picture, el("ul", { class: "key" }, ...legend), parts.caption),
         el("p", { class: "copies" }, button("Copy link", "link"), button("Copy Python", "Python"))),
       controls(data),

@@ -24,7 +24,9 @@ from pathpatch import (
     mlps,
     path_patch,
     run,
+    toy,
 )
+from pathpatch.export import export_machine
 from pathpatch.ioi_variants import VARIANTS
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
@@ -241,6 +243,21 @@ def test_every_node_of_every_machine(page, name: str):
             assert found[f"{node}@{at}"] == pytest.approx(vector, abs=EXACT)
 
 
+@pytest.mark.parametrize("name", ["mlp", "and", "or"])
+def test_mlps_with_a_bias_that_are_sometimes_silent(page, name: str):
+    made = toy(name)
+    x = next(iter(made.prompts.values())).clean
+    found = page.evaluate(
+        "([model, ids]) => IOI.forward(model, ids).read",
+        [export_machine(made.design), x.ids[0].tolist()],
+    )
+    expected = run(made.model, x, reads=["0.mlp_out", "0.0.z", LOGITS])
+    for at, vector in enumerate(expected["0.mlp_out"][0].tolist()):
+        assert found[f"0.mlp_out@{at}"] == pytest.approx(vector, abs=EXACT)
+    end = int(x.at("END"))
+    assert found[f"logits@{end}"] == pytest.approx(expected[LOGITS][0].tolist(), abs=EXACT)
+
+
 def test_a_write_to_no_node_is_an_error(page):
     script = """() => {
       const data = JSON.parse(document.querySelector(".explorer script").textContent);
@@ -374,7 +391,8 @@ def test_the_python_line_computes_the_same(page):
           JSON.parse(document.querySelector(".explorer script").textContent), state)"""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(page.evaluate(script, state), {})
+            exec(page.evaluate(script, state), names := {})
+        assert names["x"].pairs == pair_of(state).pairs  # other pairs often have the same numbers
         after, before = map(float, printed.getvalue().split())
         (found,) = page.evaluate(BY_SCRIPT, [state])
         assert after == pytest.approx(found["D"]["difference"], abs=EXACT), state
@@ -500,7 +518,7 @@ def test_names_and_live_results(page):
 @pytest.mark.parametrize("width", [320, 390, 768, 1200])
 def test_no_page_scrolls_sideways(page, width: int):
     page.set_viewport_size({"width": width, "height": 800})
-    for state in states(5, seed=8):
+    for state in [{**DEFAULT, "machine": "mlp"}, *states(5, seed=8)]:
         page.evaluate("state => { location.hash = Explorer.toHash(state) }", state)
         page.locator(f"select[name=io] option:checked[value={state['io']}]").wait_for(
             state="attached"
