@@ -18,7 +18,7 @@ from pathpatch.readout import Show
 
 RED, YELLOW = ("#f09a8d", "#a61c00"), ("#ffe28a", "#8a6a00")  # face and outline
 GREY, WHITE, TOKEN = ("#cfcfcf", "#6e6e6e"), ("white", "black"), ("white", "#9a9a9a")
-HATCH = {"white": "#cccccc", RED[0]: "#d46a5a"}
+HATCH = {"white": "#b8b8b8", RED[0]: "#d46a5a"}
 CHANGED: dict[str, Any] = {"color": "black", "lw": 2.2}
 SAME: dict[str, Any] = {"color": "#a0a0a0", "lw": 0.9}
 HANDED: dict[str, Any] = {"color": YELLOW[1], "lw": 1.4, "linestyle": (0, (3, 2))}
@@ -63,7 +63,7 @@ def pass_diagram(
     panel = Panel(data)
     height = 4 // panel.per_row * panel.height + 0.5
     figure = Figure(figsize=(WIDTH, height))
-    behind, corner = sheet(figure, 0, 0, WIDTH, height), {}
+    behind, corner = sheet(figure, 0.0, 0.0, WIDTH, height), {}
     for i, name in enumerate("ABCD"):
         row, column = divmod(i, panel.per_row)
         corner[name] = column * panel.width, height - (row + 1) * panel.height
@@ -74,7 +74,7 @@ def pass_diagram(
         y += 0.1 * (i - (len(data.receivers) - 1) / 2)  # receivers side by side: arrows apart
         start = corner["C"][0] + x + half, corner["C"][1] + y
         arrow(behind, start, (corner["D"][0] + x - half, corner["D"][1] + y), **HANDED)
-    _legend(sheet(figure, 0, 0, WIDTH, 0.5))
+    _legend(sheet(figure, 0.0, 0.0, WIDTH, 0.5))
     return figure
 
 
@@ -119,8 +119,10 @@ class PassDrawing:
         differs = word != self.data.words["B", at]
         width = panel.box_width + 0.13
         center = x - 0.04 + width / 2, 0.18
-        box(self.axes, center, (width, 0.2), TOKEN, HATCH["white"] if self.name == "A" else None)
-        text(self.axes, center, f"{at}: {word.strip()}", weight="bold" if differs else "normal")
+        new = self.name == "A"
+        box(self.axes, center, (width, 0.2), TOKEN, HATCH["white"] if new else None)
+        weight = "bold" if differs else "normal"
+        text(self.axes, center, f"{at}: {word.strip()}", "white" if new else None, weight=weight)
         here = [n for n in self.data.nodes if n.at == at]
         ends = [
             panel.top[stage(n)] + OUT if n.kind in WRITERS else panel.bottom[stage(n)] - OUT
@@ -163,14 +165,11 @@ class PassDrawing:
         box(self.axes, (x, y), size, (face, edge), HATCH.get(face) if cell.from_new else None)
         role = cell.role + FROM.get(f"{self.name} {cell.role}", "")
         values = cell.text.split("\n")
-        styles = [
-            {},
-            {"style": "italic"},
-            *[{"weight": "bold"} if cell.differs else {}] * len(values),
-        ]
+        value = {"weight": "bold" if cell.differs else "normal"}
+        styles = [{}, {"style": "italic"}, *[value] * len(values)]
         y += LINE * (len(values) + 1) / 2
         for k, (words, style) in enumerate(zip([_title(node), role, *values], styles, strict=True)):
-            text(self.axes, (x, y - k * LINE), words, face, **style)
+            text(self.axes, (x, y - k * LINE), words, face if cell.from_new else None, **style)
 
 
 def _title(node: Node) -> str:

@@ -14,7 +14,7 @@ from pathpatch.passes import At, Stage, stage
 from pathpatch.picture import FourPasses
 
 Spot: TypeAlias = Node | tuple[int, int]  # a box, or where a link passes a row: (link, row)
-Points: TypeAlias = np.ndarray  # [points, 2]
+Points: TypeAlias = list[tuple[float, float]]
 
 WIDTH = 7.5  # of the book's page
 LINE = 0.135  # the height of a line of text
@@ -89,14 +89,14 @@ class Wiring:
     def __init__(self, circuit: Circuit) -> None:
         self.links = list(_links(circuit))
         boxes = dict.fromkeys(node for link in self.links for node in (link.start, link.stop))
-        floors = sorted({_floor(node) for node in boxes})
+        floors = sorted({stage(node) for node in boxes})
         self.rows: list[list[Spot]] = [
-            sorted((node for node in boxes if _floor(node) == floor), key=str) for floor in floors
+            sorted((node for node in boxes if stage(node) == floor), key=str) for floor in floors
         ]
         self.chains: list[list[Spot]] = []
         self.near: dict[Spot, list[Spot]] = defaultdict(list)
         for k, link in enumerate(self.links):
-            low, high = (floors.index(_floor(node)) for node in (link.start, link.stop))
+            low, high = (floors.index(stage(node)) for node in (link.start, link.stop))
             passes: list[Spot] = [(k, i) for i in range(low + 1, high)]
             for i, spot in enumerate(passes, low + 1):
                 self.rows[i].append(spot)
@@ -131,7 +131,7 @@ class Wiring:
         """The line of each link: from a box's top, through the rows, to the door of another."""
         found = []
         for link, chain in zip(self.links, self.chains, strict=True):
-            points = []
+            points: Points = []
             for spot in chain:
                 x, y = self.place[spot]
                 points += [(x, y - SIZE[1] / 2), (x, y + SIZE[1] / 2)]
@@ -169,11 +169,6 @@ def _links(circuit: Circuit) -> Iterator[Link]:
             yield Link(edge, sender, end, door)
 
 
-def _floor(node: Node) -> tuple[float | int, int]:
-    layer = {"embed": -1.0, "logits": float("inf")}.get(node.kind, node.layer or 0)
-    return layer, ("embed", "z", "attn_out", "mlp_out", "resid_post", "logits").index(node.kind)
-
-
 def _apart(row: list[Spot], want: dict[Spot, float]) -> dict[Spot, float]:
     """Where the spots of a row stand: in this order, as near as can be to where they want to be.
 
@@ -190,11 +185,11 @@ def _apart(row: list[Spot], want: dict[Spot, float]) -> dict[Spot, float]:
     return {spot: (a + b) / 2 for spot, a, b in zip(row, left, right, strict=True)}
 
 
-def _smooth(points: list[tuple[float, float]]) -> Points:
+def _smooth(points: Points) -> Points:
     """Through these points, upright at each of them."""
     t = np.linspace(0, 1, 16)
     pieces = [
         np.stack([x + (x_next - x) * t**2 * (3 - 2 * t), y + (y_next - y) * t], 1)
         for (x, y), (x_next, y_next) in pairwise(points)
     ]
-    return np.concatenate(pieces)
+    return [(x, y) for x, y in np.concatenate(pieces).tolist()]

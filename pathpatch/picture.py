@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
@@ -122,5 +123,5 @@ def _cell(one: Pass, base: Pass, node: Node, positions: list[At], show: Show | N
 
 
 def _differ(value: Tensor, before: Tensor) -> bool:
-    """Rounding does not count: a value that is computed again may differ in its last digits."""
-    return bool((value - before).norm() > 1e-6 * before.norm())
+    """Rounding does not count: what is computed again may differ in its last digits."""
+    return bool((value - before).norm() > 100 * torch.finfo(value.dtype).eps * before.norm())

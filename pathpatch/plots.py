@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.patheffects import withStroke
 
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
@@ -177,10 +176,11 @@ def box(
         axes.add_patch(shape)
 
 
-def text(axes: Axes, at: Point, words: str, halo: str = "white", **style: Any) -> None:
-    """Words around a point, with a halo that keeps lines and hatches off them."""
-    style = {"size": 8, "ha": "center", "va": "center", "zorder": 4, **style}
-    axes.text(*at, words, path_effects=[withStroke(linewidth=2, foreground=halo)], **style)
+def text(axes: Axes, at: Point, words: str, paper: str | None = None, **style: Any) -> None:
+    """Words around a point. paper: the colour of what lies under them, over lines and hatches."""
+    under = {"facecolor": paper, "lw": 0, "pad": 0.2} if paper else None
+    style = {"size": 8, "ha": "center", "va": "center", "zorder": 4, "bbox": under, **style}
+    axes.text(*at, words, **style)
 
 
 def arrow(axes: Axes, *points: Point, color: str, lw: float, **style: Any) -> None:

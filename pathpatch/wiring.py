@@ -34,7 +34,7 @@ def circuit_diagram(circuit: Circuit) -> Figure:
     wiring = Wiring(circuit)
     width, height = wiring.width, BASE + FLOOR * (len(wiring.rows) - 1) + 0.3
     figure = Figure(figsize=(width, height))
-    axes = sheet(figure, 0, 0, width, height)
+    axes = sheet(figure, 0.0, 0.0, width, height)
     taken = []
     for node in [node for row in wiring.rows for node in row if isinstance(node, Node)]:
         x, y = wiring.place[node]
@@ -55,10 +55,9 @@ def circuit_diagram(circuit: Circuit) -> Figure:
         words = f"{link.edge.percent:+.0f} %"
         place = _free(line, lines, taken, CHARACTER * len(words))
         taken.append((*place, CHARACTER * len(words), LINE))
-        paper = {"facecolor": "white", "lw": 0, "pad": 0.5}
-        text(axes, place, words, color=_style(link.edge.change)["color"], bbox=paper)
-    for x, sign, words in ((0.1, -1, "patching it lowers the metric"), (2.75, 1, "raises it")):
-        _line(axes, np.array([[x, 0.15], [x + 0.4, 0.15], [x + 0.41, 0.15]]), sign, 2)
+        text(axes, place, words, "white", color=_style(link.edge.change)["color"])
+    for x, sign, words in ((0.1, -1.0, "patching it lowers the metric"), (2.75, 1.0, "raises it")):
+        _line(axes, [(x, 0.15), (x + 0.4, 0.15), (x + 0.41, 0.15)], sign, 2.0)
         text(axes, (x + 0.5, 0.15), words, ha="left")
     return figure
 
@@ -70,14 +69,14 @@ def _style(change: float) -> dict[str, Any]:
 def _line(axes: Axes, points: Points, change: float, most: float) -> None:
     """A line as wide as its change is large, with its head at the last point."""
     width, style = 0.7 + 3.3 * abs(change) / most, _style(change)
-    axes.plot(*points[:-1].T, lw=width, zorder=1, **style)
+    axes.plot(*zip(*points[:-1], strict=True), lw=width, zorder=1, **style)
     arrow(axes, points[-2], points[-1], lw=width, color=style["color"])
 
 
 def _free(line: Points, lines: list[Points], taken: list[Rectangle], width: float) -> Point:
     """The place on a line for a label: off boxes and labels, then off other lines, then in the
     middle. taken: (x, y, width, height) around the middle (x, y)."""
-    others = np.concatenate([other for other in lines if other is not line] or [line[:0]])
+    others = np.array([at for other in lines if other is not line for at in other] or [(9e9, 9e9)])
 
     def trouble(k: int) -> tuple[int, int, float]:
         x, y = line[k]
@@ -87,8 +86,7 @@ def _free(line: Points, lines: list[Points], taken: list[Rectangle], width: floa
         near = (abs(others[:, 0] - x) < width / 2) & (abs(others[:, 1] - y) < LINE / 2)
         return sum(hits), int(near.sum()), abs(k - len(line) / 2)
 
-    x, y = line[min(range(len(line)), key=trouble)]
-    return float(x), float(y)
+    return line[min(range(len(line)), key=trouble)]
 
 
 def _name(node: Node) -> str:

@@ -1,13 +1,14 @@
-"""The heat map shows the table, and nothing else."""
+"""Heat maps show the table, attention panels the run, and nothing else."""
 
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import Tiny
 from test_effects import ABOUT
 
-from pathpatch import Effects, PathPatchError, heat_map, heat_maps
+from pathpatch import Effects, PathPatchError, attention_panel, heat_map, heat_maps, run
 
 NAMES = [f"{layer}.{head}.z@END" for layer in range(2) for head in range(3)]
 NOISE = np.random.default_rng(0).normal(0, 0.1, (6, 30))
@@ -54,3 +55,41 @@ def test_maps_side_by_side_share_one_range_and_keep_their_own_tests(figure):
 def test_refuses_senders_that_are_not_single_heads():
     with pytest.raises(PathPatchError, match="needs effects of single heads"):
         heat_map(Effects(["0.mlp_out@END"], np.zeros(3), np.zeros((1, 3)), ABOUT))
+
+
+def numbers(axes):
+    return {tuple(map(int, t.get_position())): t.get_text() for t in axes.texts}
+
+
+def test_attention_rows_and_whole_patterns(tiny: Tiny):
+    tokens = tiny.prompts.clean[1:2]
+    n = int(tokens.at("END")) + 1
+    figure = attention_panel(tiny.model, tokens, ["0.1@S2", "2.3.pattern@END", "1.2"])
+    rows, whole = figure.axes
+    found = run(tiny.model, tokens, reads=["0.1.pattern", "2.3.pattern", "1.2.pattern"])
+    s2 = int(tokens.at("S2"))
+    expected = [found["0.1.pattern"][0, s2, :n], found["2.3.pattern"][0, n - 1, :n]]
+    assert rows.images[0].get_array().data == pytest.approx(np.stack(expected))
+    assert whole.images[0].get_array().data == pytest.approx(found["1.2.pattern"][0, :n, :n])
+    assert [t.get_text() for t in rows.get_yticklabels()] == ["0.1 @S2", "2.3 @END"]
+    words = [tiny.model.tokenizer.decode(i) for i in tokens.ids[0, :n]]
+    assert [t.get_text() for t in rows.get_xticklabels()] == words
+    assert [t.get_text() for t in whole.get_yticklabels()] == words
+    assert whole.get_title(loc="left") == "head 1.2"
+    shares = {(i, y): x for y, row in enumerate(expected) for i, x in enumerate(row.tolist())}
+    assert numbers(rows) == {k: f"{x:.2f}".lstrip("0") for k, x in shares.items() if x >= 0.1}
+    (above,) = rows.child_axes
+    marks = zip(above.get_xticks(), above.get_xticklabels(), strict=True)
+    labels = {text.get_text(): int(at) for at, text in marks}
+    assert labels == {at: int(tokens.at(at)) for at in ("IO", "S1", "S1+1", "S2", "END")}
+
+
+@pytest.mark.parametrize("patterns", [[], ["0.mlp_out@END"], ["0.1.q@END"]])
+def test_an_attention_panel_refuses(gpt2: Tiny, patterns):
+    with pytest.raises(PathPatchError, match=r"shows heads, such as 9\.6@END, on one prompt"):
+        attention_panel(gpt2.model, gpt2.prompts.clean[:1], patterns)
+
+
+def test_an_attention_panel_is_of_one_prompt(gpt2: Tiny):
+    with pytest.raises(PathPatchError, match=r"got 6 prompts and 0\.1\.z; try prompts.clean"):
+        attention_panel(gpt2.model, gpt2.prompts.clean, ["0.1"])
