@@ -66,6 +66,10 @@ class Gap:
         """How far apart their means are, in units of the metric."""
         return float(abs(self.one.mean() - self.other.mean()))
 
+    def percent(self, model: Float[Array, " batch"]) -> float:
+        """The size as percent of F(M), as in Wang et al., Fig. 7. NaN for a mean F(M) of zero."""
+        return 100 * self.size / (abs(float(model.mean())) or np.nan)
+
 
 def faithfulness(knockout: Knockout, circuit: Nodes) -> Faithfulness:
     """What the circuit does alone. Its `scores` say how far that is from the whole model."""
@@ -88,19 +92,22 @@ def completeness(knockout: Knockout, circuit: Nodes, sets: Mapping[str, Nodes]) 
 
 
 def minimality(
-    knockout: Knockout, circuit: Nodes, sets: Mapping[Node, Nodes] | None = None
+    knockout: Knockout,
+    circuit: Nodes,
+    sets: Mapping[Node, Nodes] | Mapping[str, Nodes] | None = None,
 ) -> dict[Node, Gap]:
     """For each node v of the circuit: F(C \\ K) beside F(C \\ (K + v)), K = sets[v] or empty.
 
-    A node earns its place when some K gives it a large gap, which the paper reports as percent of
-    F(M). Sets come from you or from `minimal_sets`.
+    A node earns its place when some K gives it a large gap (see `Gap.percent`). Sets come from you
+    or from `minimal_sets`.
 
     Raises: PathPatchError for a K that holds v, or nodes that are not part of the circuit.
     """
-    circuit, found = as_nodes(circuit), {}
+    circuit, found, given = as_nodes(circuit), {}, sets or {}
+    sets_of = dict(zip(inside(circuit, given), given.values(), strict=True))
     for v in tqdm(circuit, delay=2, unit="node", desc="minimality"):
         others = [node for node in circuit if node != v]
-        k = inside(others, (sets or {}).get(v, ()))
+        k = inside(others, sets_of.get(v, ()))
         found[v] = Gap(k, knockout.score(circuit, k), knockout.score(circuit, [*k, v]))
     return found
 

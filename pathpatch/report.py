@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.circuits import Gap, choices, completeness, faithfulness, minimality
+from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
 from pathpatch.edges import Circuit
 from pathpatch.effects import Effects, write_file
 from pathpatch.ioi import templates
@@ -96,12 +96,14 @@ def report_circuit(
     sets = {"greedy": greedy_set(knockout, circuit, search)}
     sets |= random_sets(circuit, random, search.generator)
     complete = completeness(knockout, circuit, sets)
-    print("\ncompleteness: the circuit without K, the model without K, the difference")
-    _print_gaps(complete, prompts, seed)
+    print("\ncompleteness: the circuit without K, the model without K, the difference, % of F(M)")
+    _print_gaps(complete, faithful, prompts, seed)
     found = minimality(knockout, circuit, minimal_sets(knockout, circuit, search))
     minimal = {str(node): gap for node, gap in found.items()}
-    print("\nminimality: the circuit without K, and without K and the node, the difference")
-    _print_gaps(minimal, prompts, seed)
+    print(
+        "\nminimality: the circuit without K, and without K and the node, the difference, % of F(M)"
+    )
+    _print_gaps(minimal, faithful, prompts, seed)
 
     table = choices(knockout.model, prompts, circuit, rules)
     print("\nfaithfulness under every choice: " + ", ".join(list(table[0])[3:]))
@@ -113,14 +115,14 @@ def report_circuit(
     print(f"  written: {out}")
 
 
-def _print_gaps(gaps: dict[str, Gap], prompts: Prompts, seed: int) -> None:
+def _print_gaps(gaps: dict[str, Gap], whole: Faithfulness, prompts: Prompts, seed: int) -> None:
     for name, gap in gaps.items():
         change = gap.other - gap.one
         low, high = interval(change, np.random.default_rng(seed), templates(prompts))
         removed = " ".join(str(node) for node in gap.removed) or "nothing"
         print(
             f"  {name:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} {change.mean():+8.3f}"
-            f"   [{low:+.3f}, {high:+.3f}]   K: {removed}"
+            f"   [{low:+.3f}, {high:+.3f}]   {gap.percent(whole.model):5.1f} %   K: {removed}"
         )
 
 

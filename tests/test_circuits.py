@@ -198,7 +198,7 @@ def test_minimality_needs_a_set_for_a_backup():
     assert same(found[backup].one, 4) and same(found[backup].other, 0)
     # 2.0 is worth 4 beside 2.1 (6 to 2). 2.1 is worth 2 (6 to 4), or -2 alone with 3.0 (2 to 4).
     assert [gap.size for gap in found.values()] == pytest.approx([6, 6, 4, 2, 4], abs=EXACT)
-    given = minimality(knockout, WITH_BACKUP, {as_nodes(MOVERS)[1]: ["2.0@END"]})
+    given = minimality(knockout, WITH_BACKUP, {"2.1@END": ["2.0@END"]})
     gap = given[as_nodes(MOVERS)[1]]
     assert same(gap.one, 2) and same(gap.other, 4), "leaving it out *raises* F"
 
@@ -290,6 +290,8 @@ def test_everything_is_a_faithful_complete_circuit(tiny: Tiny):
 def test_a_gap_keeps_every_prompt_and_compares_means():
     gap = Gap([], np.array([1.0, 5.0]), np.array([4.0, 4.0]))
     assert gap.size == 1
+    assert gap.percent(np.array([-3.0, -5.0])) == 25
+    assert np.isnan(gap.percent(np.array([1.0, -1.0])))
 
 
 def test_refuses_sets_outside_the_circuit():
@@ -299,5 +301,18 @@ def test_refuses_sets_outside_the_circuit():
     v = as_nodes(CIRCUIT)[0]
     with pytest.raises(PathPatchError, match=r"0\.0\.z@S2: not among the nodes 1\.0\.z@END"):
         minimality(knockout, CIRCUIT, {v: [v]})
+    with pytest.raises(PathPatchError, match=r"2\.1\.z: not among the nodes"):
+        minimality(knockout, CIRCUIT, {"2.1": ["2.0@END"]})
     with pytest.raises(PathPatchError, match="not among the nodes"):
         minimal_sets(knockout, CIRCUIT, search(), {"a": ["2.0"]})
+
+
+def test_long_searches_say_their_cost_first(monkeypatch, capsys):
+    knockout = knock("token")
+    monkeypatch.setattr("pathpatch.cost._seconds_each", lambda *_: 1.0)
+    greedy_set(knockout, CIRCUIT, search(runs=2, steps=2))
+    minimal_sets(knockout, CIRCUIT, search(runs=1, steps=1))
+    rules = Ablation(generator=np.random.default_rng(0))
+    choices(knockout.model, knockout.prompts[:2], CIRCUIT, rules)
+    said = [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if "passes" in line]
+    assert said == ["greedy set", "minimality", "table of choices: 64 forward passes of 2 prompts"]

@@ -24,6 +24,7 @@ from pathpatch import (
     logit_diff,
     make_prompts,
     mlps,
+    run,
 )
 from pathpatch.ioi import TEMPLATES
 from pathpatch.knockouts import POSITIONS, REFERENCES, donors, references
@@ -199,11 +200,11 @@ def test_who_counts_for_whom():
     texts = ("Then, Anna and Paul said to", "Then, Lucy and Mary said to", " Anna", " Paul")
     other = ("Anna and Paul said to", "Lucy and Mary said to", " Anna", " Paul")
     pairs = [
-        Pair(*texts, {"S2": 3}, "a"),
-        Pair(*texts, {"S2": 3}, "a"),
-        Pair(*texts, {"S2": 4}, "a"),  # the same group, but S2 elsewhere
-        Pair(*other, {"S2": 3}, "a"),  # the same group, but shorter
-        Pair(*texts, {"S2": 3}, "b"),
+        Pair(*texts, {"S2": 3}, "ABBA 1"),
+        Pair(*texts, {"S2": 3}, "ABBA 1"),
+        Pair(*texts, {"S2": 4}, "ABBA 1"),  # the same group, but S2 elsewhere
+        Pair(*other, {"S2": 3}, "ABBA 1"),  # the same group, but shorter
+        Pair(*texts, {"S2": 3}, "ABBA 2"),
         Pair(*texts, {"S2": 3}),
         Pair(*texts, {"S2": 3}),  # no group: alone
     ]
@@ -244,6 +245,9 @@ def test_blocks_of_prompts():
     whole = Knockout(made.model, prompts, rules("resample")).score(["0.0", "2.0@END"])
     part = Knockout(made.model, prompts[30:40], rules("resample")).score(["0.0", "2.0@END"])
     assert len(whole) == 224 and same(whole[30:40], part)
+    values = references(made.model, prompts, rules("resample"))
+    corrupt = run(made.model, prompts.corrupt, reads=list(values))
+    assert all(torch.equal(value, corrupt[node]) for node, value in values.items())
 
 
 @pytest.mark.parametrize(

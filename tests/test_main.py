@@ -351,6 +351,9 @@ def test_circuit_writes_what_it_did(tmp_path, grouped, capsys):
     gaps = [*data["completeness"].values(), *data["minimality"].values()]
     assert all(len(gap["one"]) == len(gap["other"]) == 8 for gap in gaps)
     assert all(set(gap["removed"]) <= set(data["circuit"]) for gap in gaps)
+    for gap in gaps:
+        one, other = sum(gap["one"]) / 8, sum(gap["other"]) / 8
+        assert f" {one:8.3f} {other:8.3f} {other - one:+8.3f}   [" in printed
     rows = list(csv.DictReader((out / "choices.csv").read_text().splitlines()))
     assert len(rows) == 16
     circuit = sum(data["faithfulness"]["circuit"]) / 8
