@@ -20,12 +20,12 @@ CODE = re.compile(r"```\{code-cell\}.*?\n```|```python\n.*?```|`[^`\n]+`", re.DO
 # Public names that are only in the list of the library's functions so far, because the chapters
 # that will use them are not written yet. Delete a name when its chapter comes.
 IN_CHAPTERS_TO_COME = {
-    *("activation_sweep", "recovered"),  # 3, activation patching
+    "recovered",  # 3, activation patching
     *("Fact", "Trace", "causal_trace", "embedding_std"),  # 4, causal tracing
     *("fact_prompts", "gaussian_noise", "load_facts", "windows"),  # 4
-    *("Ablation", "Faithfulness", "Gap", "Knockout", "Search", "choices", "completeness"),  # 9
+    *("Faithfulness", "Gap", "Search", "choices", "completeness"),  # 9
     *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
-    *("Circuit", "Edge", "Rule", "discover", "edge_effects"),  # 7
+    *("Edge", "Rule"),  # 12
     *("node_attribution", "edge_attribution"),  # 12
     *("by_pencil", "ioi_walk", "five_treatments", "wrap"),  # 7, 8, and the appendix on GPT-2
 }
