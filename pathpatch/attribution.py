@@ -5,8 +5,9 @@ model is linear. Compare it with the exact effects: of the same nodes by `activa
 same edges by `sweep` with all heads and MLPs frozen. The tables have the same rows.
 
 Integrated gradients average the gradient over runs on a straight line from the clean to the
-corrupt embeddings. All nodes share these runs. A line for each node by itself would take several
-passes a node, and one pass gives the exact effect of that node.
+corrupt embeddings. All nodes share these runs, so the average is exact for the embeddings
+together; for one node, patched into the clean run, it can be further off than the plain gradient.
+(A line for each node by itself would take several passes a node, where one gives its exact effect.)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,8 +54,8 @@ def node_attribution(
     Returns: Effects: base, and base plus the estimated change, in units of the metric.
     Raises: PathPatchError, before any pass, for nodes that do not exist, and for nodes joined by +
     (one may act through another, and then their estimates do not add up).
-    Source: Nanda 2023, Attribution Patching; Kramar et al. 2024 (AtP*), section 2. Integrated
-    gradients: Sundararajan et al. 2017, section 3, along the inputs as in Hanna et al. 2024.
+    Source: Nanda 2023, Attribution Patching; Kramar et al. 2024 (AtP). Integrated gradients:
+    Sundararajan et al. 2017, section 3, along the inputs as in Hanna et al. 2024 (EAP-IG).
     """
     sets = check_sets(model, prompts.clean, nodes)
     for name, joined in zip(names(sets), sets, strict=True):
@@ -89,8 +90,8 @@ def edge_attribution(
     Returns: Effects: base, and base plus the estimated change, in units of the metric.
     Raises: PathPatchError, before any pass, for nodes that do not exist or cannot do this, and for
     a model whose attention this library does not know.
-    Source: Syed et al. 2023 (EAP), section 3; with integrated gradients Hanna et al. 2024
-    (EAP-IG), section 3, who take evenly spaced points where this takes Gauss-Legendre's.
+    Source: Syed et al. 2023 (EAP); with integrated gradients Hanna et al. 2024 (EAP-IG), whose
+    code takes evenly spaced points where this takes those of Gauss and Legendre.
     """
     frozen = FROZEN["heads+mlps"](model)
     spec = Spec.ask(model, prompts, senders, receivers, frozen, metric)
@@ -176,7 +177,7 @@ def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor
     Gauss-Legendre points: n of them are exact where the gradient is a polynomial of degree 2n - 1.
     """
     at, weights = np.polynomial.legendre.leggauss(steps) if steps else ([-1.0], [2.0])
-    for x, weight in tqdm(list(zip(at, weights, strict=True)), delay=2, unit="step", leave=False):
+    for x, weight in tqdm(list(zip(at, weights, strict=True)), delay=2, unit="step"):
         yield float(weight) / 2, {EMBED: b[EMBED] + (1 + float(x)) / 2 * (a[EMBED] - b[EMBED])}
 
 
