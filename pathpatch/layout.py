@@ -20,7 +20,7 @@ WIDTH = 7.5  # of the book's page
 LINE = 0.135  # the height of a line of text
 # Circuits. The size of a box and of the doors that hang below it; the width that a box and a line
 # keep free; from row to row, and below the first.
-SIZE, TAB, SPACE, LANE, FLOOR, BASE = (0.84, 0.26), 0.14, 0.98, 0.17, 0.8, 0.72
+SIZE, TAB, SPACE, LANE, FLOOR, BASE = (0.9, 0.26), 0.14, 1.03, 0.17, 0.8, 0.72
 DOORS = {"q": -0.25, "k": 0.0, "v": 0.25}  # where they are, from the middle of the box
 
 

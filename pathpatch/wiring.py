@@ -17,7 +17,7 @@ Rectangle: TypeAlias = tuple[float, float, float, float]
 
 LOWERS = {"color": "#b2182b", "linestyle": "-"}  # the colours of the heat maps
 RAISES = {"color": "#2166ac", "linestyle": (0, (3, 1.2))}
-LINE, CHARACTER = 0.13, 0.07  # inches: a label's height, and its width for each character
+LINE, CHARACTER = 0.13, 0.08  # inches: a label's height, and its width for each character
 
 
 def circuit_diagram(circuit: Circuit) -> Figure:
@@ -35,22 +35,26 @@ def circuit_diagram(circuit: Circuit) -> Figure:
     width, height = wiring.width, BASE + FLOOR * (len(wiring.rows) - 1) + 0.3
     figure = Figure(figsize=(width, height))
     axes = sheet(figure, 0.0, 0.0, width, height)
-    taken = []
-    for node in [node for row in wiring.rows for node in row if isinstance(node, Node)]:
-        x, y = wiring.place[node]
-        box(axes, (x, y), SIZE, ("white", "black"))
-        text(axes, (x, y), _name(node))
+    taken: list[Rectangle] = []
+    for row in wiring.rows:
+        for node in [spot for spot in row if isinstance(spot, Node)]:
+            x, y = wiring.place[node]
+            box(axes, (x, y), SIZE, ("white", "black"))
+            text(axes, (x, y), _name(node))
+            taken.append((x, y - TAB / 2, SIZE[0], SIZE[1] + TAB))
         floor = {"embed": "tokens", "logits": ""}.get(node.kind, f"layer {node.layer}")
         text(axes, (0.1, y), floor, ha="left", color="#666666")
-        taken.append((x, y - TAB / 2, SIZE[0], SIZE[1] + TAB))
     most = max(abs(edge.change) for edge in circuit.edges)
     lines = wiring.lines()
     for link, line in zip(wiring.links, lines, strict=True):
         _line(axes, line, link.edge.change, most)
-        if link.door:
-            tab = line[-1][0], line[-1][1] + TAB / 2
-            box(axes, tab, (TAB, TAB), ("white", "black"))
-            text(axes, tab, link.door)
+    doors = {
+        (link.stop, link.door): line[-1] for link, line in zip(wiring.links, lines, strict=True)
+    }
+    for (_, door), (x, y) in doors.items():
+        if door:
+            box(axes, (x, y + TAB / 2), (TAB, TAB), ("white", "black"))
+            text(axes, (x, y + TAB / 2), door)
     for link, line in zip(wiring.links, lines, strict=True):
         words = f"{link.edge.percent:+.0f} %"
         place = _free(line, lines, taken, CHARACTER * len(words))
