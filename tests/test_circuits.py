@@ -309,7 +309,7 @@ def test_refuses_sets_outside_the_circuit():
 
 def test_long_searches_say_their_cost_first(monkeypatch, capsys):
     knockout = knock("token")
-    monkeypatch.setattr("pathpatch.cost._seconds_each", lambda *_: 1.0)
+    monkeypatch.setattr("pathpatch.cost.seconds_each", lambda *_: 1.0)
     greedy_set(knockout, CIRCUIT, search(runs=2, steps=2))
     minimal_sets(knockout, CIRCUIT, search(runs=1, steps=1))
     rules = Ablation(generator=np.random.default_rng(0))
