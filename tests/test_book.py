@@ -26,6 +26,8 @@ IN_CHAPTERS_TO_COME = {
     *("Faithfulness", "Gap", "Search", "choices", "completeness"),  # 9
     *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
     *("Edge", "Rule"),  # 12
+    *("Ablation", "Circuit", "Knockout", "activation_sweep", "attention_panel"),  # 7
+    *("circuit_diagram", "discover", "edge_effects", "heat_maps", "save_figure"),  # 7
     *("node_attribution", "edge_attribution"),  # 12
     *("by_pencil", "ioi_walk", "five_treatments", "wrap"),  # 7, 8, and the appendix on GPT-2
 }
