@@ -34,6 +34,11 @@ FILES = ("explorer_machine.js", "explorer.js", "explorer.css", "custom.css", "pa
 EXACT = 1e-9
 DATA = page_data()
 LABELS = ("IO", "S1", "S2", "END")
+# Go to the link of a state; done when all who listen have heard of it.
+GO_TO = """state => new Promise((done) => {
+  window.addEventListener("hashchange", () => setTimeout(done), { once: true });
+  location.hash = Explorer.toHash(state);
+})"""
 
 
 # ---- States ----
@@ -323,7 +328,7 @@ def test_the_link_brings_the_state_back(page, address):
 
 def test_a_link_in_the_text_and_a_broken_link(page, address):
     page.get_by_role("link", name="a state").click()
-    assert page.locator("select[name=machine]").input_value() == "keys"
+    page.locator("select[name=machine] option:checked[value=keys]").wait_for(state="attached")
     assert result(page) == "Pass B: logit difference 6."
     page.goto("about:blank")
     page.goto(address + "#explorer?machine=nonsense&h=9.9.z@END&R=&io=Brian&pass=E")
@@ -334,13 +339,7 @@ def test_a_link_in_the_text_and_a_broken_link(page, address):
 
 def test_tables_agree_with_the_picture_that_python_draws(page):
     for state in states(16, seed=4):
-        page.evaluate(
-            "hash => { location.hash = hash }", page.evaluate("s => Explorer.toHash(s)", state)
-        )
-        page.wait_for_function("hash => location.hash === hash", arg=page.evaluate("location.hash"))
-        page.locator(f"select[name=io] option:checked[value={state['io']}]").wait_for(
-            state="attached"
-        )
+        page.evaluate(GO_TO, state)
         cells = page.locator(".values tbody tr").evaluate_all(
             "rows => rows.map((row) => [...row.children].map((cell) => cell.innerText))"
         )
