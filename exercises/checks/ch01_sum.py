@@ -1,0 +1,160 @@
+"""Checks of chapter 1: sums, and five treatments of a toy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from exercises.cases import Case, Wrong, checks
+from pathpatch import Prompts, make_prompts, run, toy
+from pathpatch.designs import HandMade
+from pathpatch.nodes import Node, heads, mlps
+
+Numbers = dict[str, int]
+
+
+@checks
+def by_hand() -> Iterator[Case]:
+    orig, new = {"p": 4, "q": -1, "h": 2}, {"p": 7, "q": 3, "h": 5}
+    b, a = sum(orig.values()), sum(new.values())
+    right = {"pass B": b, "pass C": b - orig["h"] + new["h"], "overwrite R": a}
+    yield Case(
+        "by_hand()",
+        lambda f: _whole(f(), right),
+        right,
+        {
+            "in pass C all three terms come from x_new: only h may": right | {"pass C": a},
+            "pass C adds the new h and keeps the old one too": right | {"pass C": b + new["h"]},
+            "in pass C h keeps its old value, and p and q are new": right
+            | {"pass C": a - new["h"] + orig["h"]},
+            "x_orig and x_new have changed places": {
+                "pass B": a,
+                "pass C": a - new["h"] + orig["h"],
+                "overwrite R": b,
+            },
+            "R is overwritten with what pass C found, and not with its value on x_new": right
+            | {"overwrite R": right["pass C"]},
+        },
+        "Add up three numbers for each line. Which of the three are from x_new?",
+    )
+
+
+@cache
+def _numbers(name: str) -> tuple[HandMade, Prompts]:
+    """A toy, with eight pairs of prompts of other numbers than in the text."""
+    made = toy(name)
+    rows = torch.randint(-2, 3, (9, 3), generator=torch.Generator().manual_seed(1)).tolist()
+    pair = made.prompts["x_new"].pairs[0]
+    pairs = [
+        replace(
+            pair,
+            clean=f"given {' '.join(map(str, one))} =",
+            corrupt=f"given {' '.join(map(str, other))} =",
+        )
+        for one, other in pairwise(rows)
+        if one != other
+    ]
+    return made, make_prompts(made.model.tokenizer, pairs)
+
+
+@checks
+def r_in_pass_c() -> Iterator[Case]:
+    for name, receiver in (("sum", "1.0.v@END"), ("head", "2.0.v@END"), ("mlp", "1.0.v@END")):
+        made, prompts = _numbers(name)
+        model, h, r = made.model, Node.parse("0.2@END"), Node.parse(receiver)
+        reads = [*heads(model), *mlps(model), h, r]
+        b, a = (run(model, x, reads=reads) for x in (prompts.clean, prompts.corrupt))
+
+        def with_writes(
+            writes: dict[Node, Tensor], clean: bool = True, m=model, p=prompts, node=r
+        ) -> Tensor:
+            tokens = p.clean if clean else p.corrupt
+            return run(m, tokens, reads=[node], writes=writes)[node].sum(-1)
+
+        frozen = {node: b[node] for node in heads(model)}
+        more = {node: b[node] for node in mlps(model)}
+        yield Case(
+            f"r_in_pass_c(toy({name!r}).model, prompts, '0.2@END', {receiver!r})",
+            lambda f, m=model, p=prompts, node=receiver: f(m, p, "0.2@END", node),
+            with_writes(frozen | {h: a[h]}),
+            {
+                "no head is frozen, so that p follows h": with_writes({h: a[h]}),
+                "the freeze comes after the patch and undoes it": with_writes(frozen),
+                "the MLPs are frozen too: they belong to the direct path": with_writes(
+                    frozen | more | {h: a[h]}
+                ),
+                "R is read in pass A, where a and q differ too": a[r].sum(-1),
+                "the two prompts have changed places": with_writes(
+                    {n: a[n] for n in heads(model)} | {h: b[h]}, clean=False
+                ),
+                "h is read, and not R": a[h].sum(-1),
+            },
+            "Pass C is one run on x_orig, that writes all heads and reads R. Sum its last axis.",
+            model,
+        )
+
+
+@checks
+def five() -> Iterator[Case]:
+    for orig, new in (
+        ({"a": -2, "q": 2, "h": 3}, {"a": 1, "q": 0, "h": 4}),
+        ({"a": 5, "q": -3, "h": 1}, {"a": 2, "q": 4, "h": -6}),
+    ):
+
+        def y(r: int, h: int) -> int:
+            return 10 * r + h
+
+        a, q, h, h_new = orig["a"], orig["q"], orig["h"], new["h"]
+        p, r_new = a + h, new["a"] + new["h"] + new["q"] + new["h"]
+        right = {
+            "nothing": y(p + q + h, h),
+            "path patch, p frozen": y(p + q + h_new, h),
+            "path patch, p recomputed": y(a + h_new + q + h_new, h),
+            "activation patch h": y(a + h_new + q + h_new, h_new),
+            "overwrite R": y(r_new, h),
+        }
+
+        def but(key: str, value: int, right: Numbers = right) -> Numbers:
+            return right | {key: value}
+
+        frozen, recomputed = "path patch, p frozen", "path patch, p recomputed"
+        yield Case(
+            f"five({orig}, {new})",
+            lambda f, o=orig, n=new, right=right: _whole(f(dict(o), dict(n)), right),
+            right,
+            {
+                "h is patched again in pass D: there it is as on x_orig": right
+                | {
+                    frozen: y(p + q + h_new, h_new),
+                    recomputed: y(a + h_new + q + h_new, h_new),
+                },
+                "p follows h although it is frozen": but(frozen, right[recomputed]),
+                "p is frozen although it is an MLP": but(recomputed, right[frozen]),
+                "p stays as it was when h is patched; after an activation patch all is computed "
+                "anew": but("activation patch h", y(p + q + h_new, h_new)),
+                "the last step of the activation patch still uses the old h": but(
+                    "activation patch h", right[recomputed]
+                ),
+                "R is overwritten and h as well": but("overwrite R", y(r_new, h_new)),
+                "p is taken from x_new in the path patch": right
+                | {frozen: y(new["a"] + h_new + q + h_new, h)},
+            },
+            "Work the first line with a pencil: p, then R, then y.",
+        )
+
+
+def _whole(found: object, right: Numbers) -> Numbers:
+    """The answer as whole numbers under the keys that are asked for."""
+    if found is None:
+        raise Wrong("The function returned nothing. Is there a `return`?")
+    if not isinstance(found, dict) or found.keys() != right.keys():
+        what = f"the keys {sorted(map(str, found))}" if isinstance(found, dict) else repr(found)
+        raise Wrong(f"came back {what}\n  expected  a dict with the keys {list(right)}")
+    numbers: Callable[[object], int] = lambda x: int(x) if float(x) == int(x) else x  # noqa: E731
+    try:
+        return {key: numbers(found[key]) for key in right}
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"came back {found}, which has something that is no number") from error
