@@ -4,8 +4,7 @@ Read the modules in the order in which data flows: prompts, facts, ioi, models, 
 (passes A and B), metrics, uncertainty, effects, edges, activation, paths (passes C and D), spec,
 suffix and deltas (C and D, fast), cost, blocks, store, jobs, sweeps, treatments, tracing,
 knockouts, circuits, subsets, attribution, discovery, walk, plots. Models written by hand: designs,
-handmade, toys, ioi_machine, ioi_variants, export. Diagrams: readout, passes, picture, layout,
-diagrams, wiring.
+handmade, toys, ioi_machine, ioi_variants, export. Diagrams: readout, passes, diagrams, wiring.
 """
 
 from pathpatch.activation import activation_patch
