@@ -7,6 +7,8 @@ knockouts, circuits, subsets, attribution, discovery, walk, plots. Models writte
 handmade, toys, ioi_machine, ioi_variants, export. Diagrams: readout, passes, diagrams, wiring.
 """
 
+from types import ModuleType as _Module
+
 from pathpatch.activation import activation_patch
 from pathpatch.attribution import edge_attribution, node_attribution
 from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
@@ -37,76 +39,5 @@ from pathpatch.treatments import five_treatments
 from pathpatch.walk import ioi_walk, strongest
 from pathpatch.wiring import circuit_diagram
 
-__all__ = [
-    "LOGITS",
-    "Ablation",
-    "Circuit",
-    "Design",
-    "Edge",
-    "Effects",
-    "Fact",
-    "Faithfulness",
-    "Gap",
-    "HandMade",
-    "How",
-    "Knockout",
-    "Node",
-    "Pair",
-    "PathPatchError",
-    "Plan",
-    "Prompts",
-    "Rule",
-    "Run",
-    "Search",
-    "Tokens",
-    "Trace",
-    "TrueEffect",
-    "activation_patch",
-    "activation_sweep",
-    "answer_prob",
-    "attention_panel",
-    "baseline",
-    "by_pencil",
-    "causal_trace",
-    "choices",
-    "circuit_diagram",
-    "completeness",
-    "discover",
-    "edge_attribution",
-    "edge_effects",
-    "embedding_std",
-    "fact_prompts",
-    "faithfulness",
-    "five_treatments",
-    "gaussian_noise",
-    "greedy_set",
-    "grid",
-    "heads",
-    "heat_map",
-    "heat_maps",
-    "ioi_machine",
-    "ioi_prompts",
-    "ioi_walk",
-    "load_facts",
-    "load_model",
-    "load_prompts",
-    "logit_diff",
-    "make_prompts",
-    "minimal_sets",
-    "minimality",
-    "mlps",
-    "node_attribution",
-    "pass_diagram",
-    "path_patch",
-    "plan",
-    "random_sets",
-    "recovered",
-    "run",
-    "save_figure",
-    "strongest",
-    "sweep",
-    "tiny_model",
-    "toy",
-    "windows",
-    "wrap",
-]
+# What is imported above is public; the modules themselves come along.
+__all__ = [n for n in dir() if not n.startswith("_") and not isinstance(globals()[n], _Module)]
