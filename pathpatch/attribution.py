@@ -20,16 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.activation import check_sets
-from pathpatch.blocks import about, as_array, blocks
+from pathpatch.blocks import blocks
 from pathpatch.cost import say
 from pathpatch.deltas import measure, receive, supports
-from pathpatch.effects import About, Effects
+from pathpatch.edges import table
+from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, gradients, run
-from pathpatch.ioi import templates
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, Sets
+from pathpatch.nodes import LOGITS, Node
 from pathpatch.prompts import Prompts
 from pathpatch.spec import FROZEN, Spec, first_layer, names
 from pathpatch.suffix import Question, Scene, look, pass_d, stream, take
@@ -64,10 +64,9 @@ def node_attribution(
                 f"attribution takes nodes one by one, got {name}; activation_sweep takes sets"
             )
     asked = {"receivers": [], "frozen": "nothing", "engine": _engine(model, prompts, steps)}
-    details = about(model, prompts, sets, metric, **asked)
     single = [node for (node,) in sets]
     parts = (_of_nodes(model, block, single, steps, metric) for block in blocks(prompts))
-    return _table(prompts, sets, details, parts)
+    return table(model, prompts, sets, metric, parts, **asked)
 
 
 def edge_attribution(
@@ -102,9 +101,8 @@ def edge_attribution(
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)
-    details = about(model, prompts, spec.senders, metric, **asked)
     parts = (_of_edges(model, block, spec, steps) for block in blocks(prompts))
-    return _table(prompts, spec.senders, details, parts)
+    return table(model, prompts, spec.senders, metric, parts, **asked)
 
 
 def _of_nodes(
@@ -189,11 +187,3 @@ def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     said = f"{name} (a backward pass counts as two)"
     say(model, prompts, said, 2 + 3 * max(1, steps))
     return name
-
-
-def _table(
-    prompts: Prompts, sets: Sets, details: About, parts: Iterable[tuple[Tensor, Tensor]]
-) -> Effects:
-    """The estimates of all blocks of prompts in one table."""
-    base, changes = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
-    return Effects(names(sets), base, base + changes, details, templates(prompts))

@@ -12,7 +12,7 @@ SOURCE = Path(pathpatch.__file__).parent
 ORDER = (
     "errors files prompts facts ioi smollm2 tiny models designs handmade toys ioi_machine "
     "ioi_variants export nodes forward metrics activation paths spec suffix deltas cost "
-    "uncertainty effects edges blocks store jobs sweeps treatments tracing knockouts circuits "
+    "uncertainty effects blocks edges store jobs sweeps treatments tracing knockouts circuits "
     "subsets attribution discovery walk plots readout passes diagrams wiring "
     "report options"
 ).split()
