@@ -108,7 +108,7 @@ def edge_attribution(
 def _of_nodes(
     model: Model, prompts: Prompts, nodes: Sequence[Node], steps: int, metric: Metric
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "node batch"]]:
-    """The metric of the clean run, and the estimated changes."""
+    """The metric of the clean run, and the same plus the estimated changes."""
     a = run(model, prompts.corrupt, reads=[*nodes, EMBED])
     b = run(model, prompts.clean, reads=[*nodes, EMBED, LOGITS])
     changes = b[LOGITS].new_zeros(len(nodes), len(prompts))
@@ -120,13 +120,14 @@ def _of_nodes(
         slopes = gradients(model, prompts.clean, of, nodes=nodes, writes=writes)
         for i, node in enumerate(nodes):
             changes[i] += weight * ((a[node] - b[node]) * slopes[node]).flatten(1).sum(1)
-    return of(b[LOGITS]), changes
+    base = of(b[LOGITS]).double()
+    return base, base + changes
 
 
 def _of_edges(
     model: Model, prompts: Prompts, spec: Spec, steps: int
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "sender batch"]]:
-    """The metric of the clean run, and the estimated changes."""
+    """The metric of the clean run, and the same plus the estimated changes."""
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     scene = look(question, prompts.corrupt, [*spec.senders, [EMBED]])
     base = spec.metric(scene.b[LOGITS], prompts)
@@ -139,7 +140,7 @@ def _of_edges(
             for node in nodes:
                 slope = take(slopes[1 + first_layer([node])], scene.places(node))
                 changes[i] += weight * (_written(scene, node) * slope).sum((1, 2))
-    return base, changes
+    return base, base.double() + changes
 
 
 def _slopes(

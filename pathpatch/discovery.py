@@ -112,8 +112,7 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.clean, nodes, [receiver])
     say(model, prompts, f"{len(edges)} edges", 2)
-    found = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
-    parts = [(base, patched - base) for base, patched in found]
+    parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
     asked = {"receivers": [str(node) for _, node in edges], "frozen": "heads", "engine": "fast"}
     effects = table(model, prompts, [nodes for nodes, _ in edges], metric, parts, **asked)
     return replace(effects, senders=[f"{e.sender} -> {e.receiver}" for e in circuit.edges])

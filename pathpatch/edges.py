@@ -72,10 +72,10 @@ def table(
     parts: Iterable[tuple[Tensor, Tensor]],
     **asked: Any,
 ) -> Effects:
-    """Effects from the base and the changes [set, batch] of every block of prompts.
+    """Effects from the base and the patched values [set, batch] of every block of prompts.
 
     asked: receivers, frozen and engine.
     """
-    base, changes = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
+    base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)
-    return Effects(names(sets), base, base + changes, details, templates(prompts))
+    return Effects(names(sets), base, patched, details, templates(prompts))

@@ -9,29 +9,16 @@ from math import log, sqrt
 from pathpatch.designs import SHARP, HandMade, Head, TrueEffect, Unit
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.handmade import build
-from pathpatch.ioi_machine import (
-    BOTH_Q,
-    DUPLICATE,
-    INHIBIT,
-    KEYS,
-    KINDS,
-    MOVERS,
-    POSITION,
-    REST,
-    SPACES,
-    TOKEN,
-    but,
-    machine_pairs,
-    mover,
-    variant,
-)
+from pathpatch.ioi_machine import BOTH_Q, KEYS, POSITION, TOKEN, but, machine_pairs, mover, variant
 from pathpatch.prompts import make_prompts
 
+DUPLICATE, INHIBIT, *MOVERS = TOKEN.heads
+REST = DUPLICATE.match[-1]
 MLP = variant(
     "mlp",
     "The MLP of layer 1 copies `inhibit` to `relayed`. 2.0 reads `inhibit`, 2.1 `relayed`: the "
     "direct path from 1.0 to 2.1 is through the MLP.",
-    spaces={**SPACES, "relayed": SPACES["inhibit"]},
+    spaces={**TOKEN.spaces, "relayed": 8},
     heads=(DUPLICATE, INHIBIT, MOVERS[0], mover(1, 2, signal="relayed")),
     units=(Unit(1, "inhibit", "relayed"),),
     effects=but(
@@ -173,5 +160,7 @@ def ioi_machine(name: str = "token") -> HandMade:
         hint = did_you_mean(name, VARIANTS)
         raise PathPatchError(f"there is no variant {name!r} of the machine; {hint}")
     model = build(VARIANTS[name])
-    prompts = {kind: make_prompts(model.tokenizer, list(machine_pairs(kind))) for kind in KINDS}
+    prompts = {
+        kind: make_prompts(model.tokenizer, list(machine_pairs(kind))) for kind in TOKEN.before
+    }
     return HandMade(model, VARIANTS[name], prompts)

@@ -13,7 +13,7 @@ from pathpatch.circuits import choices, completeness, faithfulness, minimality
 from pathpatch.edges import Circuit
 from pathpatch.effects import Effects, write_file
 from pathpatch.ioi import templates
-from pathpatch.knockouts import Knockout, donors
+from pathpatch.knockouts import CHOICES, Knockout, donors
 from pathpatch.models import Model, fingerprint
 from pathpatch.nodes import Node, node_set
 from pathpatch.plots import save_heat_map
@@ -137,7 +137,7 @@ def _save(
         "over_sha256": (rules.over or prompts).sha256(),
         "templates": templates(prompts),
         "metric": getattr(rules.metric, "__name__", "custom"),
-        **{name: getattr(rules, name) for name in ("reference", "positions", "candidates")},
+        **{name: getattr(rules, name) for name in CHOICES},
         **found,
     }
     write_file(out / "evaluation.json", json.dumps(data, indent=1, default=_plain).encode())
