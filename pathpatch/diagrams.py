@@ -27,15 +27,10 @@ HANDED = Style(color=RECEIVER["ec"], lw=1.4, linestyle=(0, (3, 2)))
 WRITERS = ("embed", "z", "mlp_out", "resid_post")  # what adds to the residual stream
 NAMES = {"z": "head", "q": "query", "k": "key", "v": "value", "mlp_out": "MLP"}
 FROM = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
-TITLE: Style = {"size": 10, "weight": "bold"}
-TITLES = {
-    "A": r"$x_\mathrm{new}$",
-    "B": r"$x_\mathrm{orig}$",
-    "C": r"$x_\mathrm{orig}$, sender patched",
-    "D": r"$x_\mathrm{orig}$, receiver patched",
-}
-# In inches: the book's page, a line of text, and how far from a box the lines go to the stream.
-WIDTH, LINE, OUT = 7.5, 0.135, 0.085
+DONE = {"C": ", sender patched", "D": ", receiver patched"}
+# In inches: the book's page, a line of text and a bold character in it, and how far from a box
+# the lines go to the stream.
+WIDTH, LINE, CHARACTER, OUT = 7.5, 0.135, 0.062, 0.085
 
 
 def pass_diagram(
@@ -93,9 +88,12 @@ class Drawing:
         for node in data.nodes:
             rows.setdefault((stage(node), node.at), []).append(node)
         slots = [max(len(row) for (_, at), row in rows.items() if at == p) for p in data.positions]
-        self.per_row = min(4, max(1, 8 // sum(slots)))
-        self.width = WIDTH / self.per_row
-        slot = (self.width - 0.04 - 0.14 * len(slots)) / sum(slots)
+        longest = max(len(line) for lines in self.texts.values() for line in [*lines, "recomputed"])
+        for self.per_row in (4, 2, 1):  # passes side by side: as many as leave room for the words
+            self.width = WIDTH / self.per_row
+            slot = (self.width - 0.04 - 0.14 * len(slots)) / sum(slots)
+            if slot > 0.04 + CHARACTER * longest:
+                break
         self.box_width = min(slot - 0.04, 1.3)
         at_x = [0.09 + 0.14 * i + slot * sum(slots[:i]) for i in range(len(slots))]
         self.rail = dict(zip(data.positions, at_x, strict=True))
@@ -114,8 +112,10 @@ class Drawing:
         self.height = y + 0.5
 
     def draw(self, axes: Axes, one: Pass) -> None:
-        for y, words, style in ((0.15, f"Pass {one.name}", TITLE), (0.33, TITLES[one.name], {})):
-            text(axes, (0.06, self.height - y), words, ha="left", **style)
+        name = f"Pass {one.name}"
+        text(axes, (0.06, self.height - 0.15), name, ha="left", size=10, weight="bold")
+        done = rf"$x_\mathrm{{{'new' if one.name == 'A' else 'orig'}}}$" + DONE.get(one.name, "")
+        text(axes, (0.06, self.height - 0.33), done, ha="left")
         for at in self.data.positions:
             self._stream(axes, one, at)
         for node in self.data.nodes:
@@ -194,7 +194,7 @@ def _legend(figure: Figure) -> None:
     lines = {"carries a change": CHANGED, "as in pass B": SAME, "stored in C, handed to D": HANDED}
     lines[r"$\mathbf{bold}$: value differs from pass B"] = {"ls": "none"}
     lines["$(A)$: value taken from pass A"] = {"ls": "none"}
-    handles: list[Any] = [Patch(label=name, lw=1.3, **style) for name, style in boxes.items()]
-    handles += [Line2D([], [], label=name, **style) for name, style in lines.items()]
-    look: Style = {"ncols": 5, "fontsize": 8, "frameon": False, "loc": "lower center"}
-    figure.legend(handles=handles, **look, handlelength=1.5, columnspacing=1)
+    keys: list[Any] = [Patch(label=name, lw=1.3, **style) for name, style in boxes.items()]
+    keys += [Line2D([], [], label=name, **style) for name, style in lines.items()]
+    look = Style(ncols=5, fontsize=8, frameon=False, handlelength=1.5, columnspacing=1)
+    figure.legend(handles=keys, loc="lower center", **look)

@@ -271,7 +271,8 @@ def test_refuses_several_pairs():
 
 TITLES = {"z": "head", "q": "query", "v": "value", "mlp_out": "MLP", "logits": "logit diff."}
 QUERIES = {"senders": ["1.0@END"], "receivers": ["2.0.q@END", "2.1.q@END"], "nodes": ["2.0@END"]}
-FIGURES = [machine, toy_head, lambda: (ABC.model, PAIR, QUERIES)]
+WIDE = {"senders": ["0.0@S2"], "receivers": ["1.0.v@S2"], "nodes": ["1.0@END"]}
+FIGURES = [machine, toy_head, lambda: (ABC.model, PAIR, QUERIES), lambda: (ABC.model, PAIR, WIDE)]
 
 
 @pytest.fixture(params=FIGURES, scope="module")
