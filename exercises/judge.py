@@ -1,31 +1,19 @@
-"""Judge one function: run its cases, in time and without a trace, and find words for what is off."""
+"""Judge one function: run its cases, and find words for what is off."""
 
-import ctypes
+import functools
 import inspect
 import linecache
-import random
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any
 
-import numpy as np
-import torch
-
-from exercises.cases import CHECKS, Case, Wrong, describe, form, hooks_on, same, value
+from exercises.cases import CHECKS, Case, Wrong, contrast, form, same
 from exercises.catalogue import Exercise
-from pathpatch import HandMade, Prompts, Run, Tokens
-from pathpatch.models import fingerprint
+from exercises.fences import TooLongError, copies, from_outside, in_time, put_back, same_randomness
 
-LIMIT = 60.0  # seconds for one exercise
-OUTSIDE = (torch.Tensor, torch.nn.Module, Prompts, Run, Tokens, HandMade)
-
-
-class TooLongError(Exception):
-    """The learner's function did not come back."""
+LIMIT = 60.0  # seconds for one call
+NOTHING = "The function returned nothing. Is there a `return`? (`print` only shows a value.)"
 
 
 @dataclass(frozen=True)
@@ -35,18 +23,22 @@ class Verdict:
     state: str
     text: str
 
+    @property
+    def right(self) -> bool:
+        return self.state in ("passed", "handed in")
+
 
 def judge(exercise: Exercise, function: Callable[..., Any], limit: float = LIMIT) -> Verdict:
     """Run all cases of an exercise. The first one that is off ends it, with its message."""
     label = f"{exercise.id} {exercise.function}"
-    if borrowed := _from_outside(function):
+    if borrowed := from_outside(function):
         return Verdict(
             "failed",
-            f"{label}: the function uses {' and '.join(borrowed)} from outside. In a notebook that "
-            "may be left over from another cell.\n  Use only what the function is given.",
+            f"{label}: the function uses `{'` and `'.join(borrowed)}` from outside. In a notebook "
+            "that may be left over from another cell.\n  Use only what the function is given.",
         )
     count = 0
-    with _same_randomness():
+    with same_randomness():
         for count, case in enumerate(CHECKS[exercise.function](), 1):  # noqa: B007
             try:
                 problem = _problem(case, function, limit)
@@ -58,7 +50,8 @@ def judge(exercise: Exercise, function: Callable[..., Any], limit: float = LIMIT
                 return Verdict("failed", f"{label}: not yet.\n{problem}\n  Next: {_next(exercise)}")
     if exercise.kind == "open question":
         return Verdict("handed in", f"{label}: in good form. Now mark it with the scheme.")
-    return Verdict("passed", f"{label}: right, on all {count} calls.")
+    calls = "the call" if count == 1 else f"all {count} calls"
+    return Verdict("passed", f"{label}: right, on {calls}.")
 
 
 def _next(exercise: Exercise) -> str:
@@ -67,50 +60,47 @@ def _next(exercise: Exercise) -> str:
 
 def _problem(case: Case, function: Callable[..., Any], limit: float) -> str:
     """What is wrong with one call; nothing: "". Raises: NotImplementedError."""
-    before = fingerprint(case.model) if case.model is not None else ""
+    before, called = copies(case.given), f"  called    {case.shown}\n"
+    problem, got = "", None
     try:
-        got = _in_time(lambda: case.call(function), limit)
+        got = in_time(lambda: case.call(_returning(function)), limit)
     except NotImplementedError:
         raise
     except Wrong as error:
-        return f"  called    {case.shown}\n  {error}"
-    except TooLongError:
-        return (
-            f"  called    {case.shown}\n  It had not come back after {limit:g} seconds and was "
-            "stopped: is there a loop that never ends?"
-        )
-    except Exception as error:
-        return _exception(error, function, case)
-    if case.model is not None:
-        left = hooks_on(case.model)
-        if left:
-            case.model.reset_hooks()
-            return (
-                f"  called    {case.shown}\n  Hooks are left behind on the model ({left[0]}): every "
-                "later run would be patched too. Use run_with_hooks, which takes them off again."
-            )
-        if fingerprint(case.model) != before:
-            return (
-                f"  called    {case.shown}\n  The weights of the model are changed. Patch values."
-            )
-    return _difference(case, got)
+        problem = f"{called}  {error}"
+    except TooLongError as error:
+        problem = f"{called}  But {error}. Is there a loop that never ends?"
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        problem = _exception(error, function, case)
+    finally:
+        left = put_back(case.given, before)
+    if left and not problem:
+        return f"{called}  {left}"
+    return problem or _difference(case, got)
+
+
+def _returning(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, but nothing is not an answer."""
+
+    @functools.wraps(function)
+    def asked(*given: Any) -> Any:
+        found = function(*given)
+        if found is None:
+            raise Wrong(NOTHING)
+        return found
+
+    return asked
 
 
 def _difference(case: Case, got: Any) -> str:
-    expected = value(case.expected)
+    expected = case.expected
     if same(got, expected):
         return ""
-    lines = [f"  called    {case.shown}", f"  came back {describe(got)}"]
-    lines.append(f"  expected  {describe(expected)}")
-    named = []
-    for words, gives in case.mistakes.items():
-        wrong = value(gives)
-        if same(got, wrong) and not same(wrong, expected):
-            named.append(words)
-    if named:
-        lines.append(f"  This is what comes out when {', or when '.join(named)}.")
-    elif got is None:
-        lines.append("  The function returned nothing. Is there a `return`?")
+    came, wanted = contrast(got, expected)
+    lines = [f"  called    {case.shown}", f"  came back {came}", f"  expected  {wanted}"]
+    mistakes = case.mistakes() if callable(case.mistakes) else case.mistakes
+    if named := _named(got, expected, mistakes):
+        lines += named
     elif form(got) != form(expected):
         lines.append(f"  That is {form(got)}; expected is {form(expected)}.")
     elif case.advice:
@@ -118,9 +108,26 @@ def _difference(case: Case, got: Any) -> str:
     return "\n".join(lines)
 
 
+def _named(got: Any, expected: Any, mistakes: Mapping[str, Any]) -> list[str]:
+    """The mistakes that give this result; of a dict, if none gives all of it, those of each key."""
+    if whole := _fitting(got, mistakes):
+        return [f"  This is what comes out when {whole}."]
+    if not isinstance(got, Mapping) or form(got) != form(expected):
+        return []
+    lines = []
+    for key in [key for key in expected if not same(got[key], expected[key])]:
+        if part := _fitting(got[key], {words: gives[key] for words, gives in mistakes.items()}):
+            lines.append(f"  {key}: this is what comes out when {part}.")
+    return lines
+
+
+def _fitting(got: Any, mistakes: Mapping[str, Any]) -> str:
+    return ", or when ".join(words for words, gives in mistakes.items() if same(got, gives))
+
+
 def _exception(error: BaseException, function: Callable[..., Any], case: Case) -> str:
     """The learner's own line first, then where it went from there."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", "")
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file]
     lines = []
@@ -141,67 +148,3 @@ def _signature(function: Callable[..., Any]) -> str:
         return str(inspect.signature(function))
     except (TypeError, ValueError):
         return "something that cannot be called like this"
-
-
-def _in_time(call: Callable[[], Any], limit: float) -> Any:
-    """The result of a call; it runs in a thread, so that a loop without end can be left."""
-    found: dict[str, Any] = {}
-
-    def work() -> None:
-        try:
-            found["value"] = call()
-        except BaseException as error:
-            found["error"] = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(limit)
-    if thread.is_alive():
-        stop = ctypes.py_object(SystemExit)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), stop)
-        raise TooLongError
-    if "error" in found:
-        error = found["error"]
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            raise Wrong(f"It left with {type(error).__name__}; it must return a value.")
-        raise error
-    return found["value"]
-
-
-@contextmanager
-def _same_randomness() -> Iterator[None]:
-    """What a check draws does not change what the learner draws next, and the reverse."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def _from_outside(function: Callable[..., Any]) -> list[str]:
-    """Models, prompts and tensors that a function takes from the cells around it."""
-    seen: set[str] = set()
-    todo, found = [function], []
-    while todo:
-        code = getattr(todo.pop(), "__code__", None)
-        around = getattr(function, "__globals__", {})
-        for name in _names(code) if code else ():
-            if name in seen or name not in around:
-                continue
-            seen.add(name)
-            thing = around[name]
-            if isinstance(thing, OUTSIDE):
-                found.append(f"`{name}`")
-            elif getattr(thing, "__globals__", None) is around:
-                todo.append(thing)  # a helper in the same file
-    return sorted(found)
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
