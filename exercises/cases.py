@@ -4,7 +4,7 @@ A check names a mistake by its *result*: it computes what the mistake would give
 it does not matter how the learner came to make it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,25 +85,33 @@ def contrast(got: Any, expected: Any) -> tuple[str, str]:
     if isinstance(got, Tensor) and isinstance(expected, Tensor) and got.shape == expected.shape:
         off = (got.double() - expected.double()).abs().nan_to_num(torch.inf)
         where = [int(i) for i in np.unravel_index(int(off.argmax()), off.shape)]
-        one, other = (f"{x[tuple(where)].item():.4g}" for x in (got, expected))
+        one, other = (f"{x[tuple(where)].item():.6g}" for x in (got, expected))
         if where:
             one += f" at {where}, where it is most off ({form(got)})"
         return one, other
     return describe(got), describe(expected)
 
 
+def with_keys(found: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """A dict that has these keys. Raises: Wrong for anything else."""
+    if isinstance(found, dict) and found.keys() == set(keys):
+        return found
+    what = f"the keys {[*found]}" if isinstance(found, dict) else describe(found)
+    raise Wrong(f"came back {what}\n  expected  a dict with the keys {[*keys]}")
+
+
 def describe(of: Any) -> str:
     """A result in a line."""
+    if isinstance(of, Mapping):
+        return "; ".join(f"{key}: {describe(x)}" for key, x in of.items()) or form(of)
+    if isinstance(of, list | tuple) and any(isinstance(x, Tensor) for x in of):
+        return f"{form(of)}, the first of which is {describe(of[0])}"
     text = form(of) if isinstance(of, Tensor) and of.ndim else repr(of)
-    if isinstance(of, Mapping) and any(isinstance(x, Tensor) for x in of.values()):
-        text = "; ".join(f"{key}: {form(x)}" for key, x in of.items())
     return text if len(text) < 300 else text[:300] + " ..."
 
 
 def _is_number(x: Any) -> bool:
-    if isinstance(x, Tensor):
-        return x.ndim == 0
-    return hasattr(x, "__float__") and not isinstance(x, bool | str)
+    return hasattr(x, "__float__") and getattr(x, "ndim", 0) == 0 and not isinstance(x, bool)
 
 
 def _is_list(x: Any) -> bool:

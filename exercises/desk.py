@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import exercises
-import exercises.checks  # every check, by name
 from exercises import catalogue, progress
 from exercises.catalogue import Exercise, keep, named, pages
 from exercises.fences import in_time

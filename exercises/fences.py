@@ -51,18 +51,24 @@ def in_time(call: Callable[[], Any], limit: float) -> Any:
 
 
 @contextmanager
-def same_randomness() -> Iterator[None]:
-    """What a check draws does not change what the learner draws next, and the reverse."""
+def same_conditions() -> Iterator[None]:
+    """What a check draws does not change what the learner draws next, and the reverse.
+
+    And one thread: on models this small, more only wait for one another, on a busy machine seconds.
+    """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads = torch.get_num_threads()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+        torch.set_num_threads(threads)
 
 
 def tensors(of: Any) -> Iterator[Tensor]:

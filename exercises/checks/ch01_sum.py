@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks
+from exercises.cases import Case, Wrong, checks, with_keys
 from pathpatch import Prompts, make_prompts, run, toy
 from pathpatch.designs import HandMade
 from pathpatch.nodes import Node, heads, mlps
@@ -39,6 +39,11 @@ def by_hand() -> Iterator[Case]:
             },
             "R is overwritten with what pass C found, and not with its value on x_new": right
             | {"overwrite R": right["pass C"]},
+            "the minus of q = -1 is lost": {
+                "pass B": b + 2,
+                "pass C": right["pass C"] + 2,
+                "overwrite R": a,
+            },
         },
         "Add up three numbers for each line. Which of the three are from x_new?",
     )
@@ -155,9 +160,7 @@ def _wrong_five(orig: Numbers, new: Numbers, right: Numbers) -> dict[str, Number
 
 def _whole(found: Any, right: Numbers) -> dict[str, float]:
     """The answer as whole numbers under the keys that are asked for."""
-    if not isinstance(found, dict) or found.keys() != right.keys():
-        what = f"the keys {sorted(map(str, found))}" if isinstance(found, dict) else repr(found)
-        raise Wrong(f"came back {what}\n  expected  a dict with the keys {list(right)}")
+    found = with_keys(found, right)
     try:
         numbers = {key: float(found[key]) for key in right}
     except (TypeError, ValueError) as error:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from exercises.cases import Case, Wrong, checks, describe
-from exercises.checks.truth import Question, questions
+from exercises.checks.truth import Question, question, questions
 from pathpatch import LOGITS, Node, run
 from pathpatch.nodes import heads, mlps
 
 FREEZE_FIRST = "One call of `run` on x_orig, with writes that freeze first and patch second."
 BY_HOOKS = (  # model, sender (layer, head), receiver, position
-    ("gpt2", (0, 2), (2, 0, "k"), "S2"),
+    ("gpt2", (0, 2), (2, 1, "k"), "S2"),
     ("gpt2", (0, 1), (2, 3, "q"), "END"),
     ("llama", (0, 4), (2, 1, "v"), "S2"),
     ("llama", (1, 3), (2, 5, "q"), "END"),
@@ -54,13 +54,13 @@ def _pass_c_case(q: Question, frozen: list[Node], words: str, right: Any, wrong:
 @checks
 def pass_c() -> Iterator[Case]:
     for q in questions():
-        yield _pass_c_case(q, heads(q.model), "heads(model)", q.stored, q.wrong_stored)
-    q = Question("gpt2", ["0.mlp_out@END", "0.1@END"], ["2.0.q@END"])
+        yield _pass_c_case(q, heads(q.model), "heads(model)", q.stored, lambda q=q: q.wrong_stored)
+    q = question("gpt2", ("0.mlp_out@END", "0.1@END"), ("2.0.q@END",))
     frozen = [*heads(q.model), *mlps(q.model)]
     right = q.c({node: q.b[node] for node in frozen}, q.patch)
     ignored = {"the heads are frozen, whatever the last argument says": q.stored}
     words = "heads(model) + mlps(model)"
-    yield _pass_c_case(q, frozen, words, right, lambda: q.wrong_stored() | ignored)
+    yield _pass_c_case(q, frozen, words, right, lambda: q.wrong_stored | ignored)
 
 
 @checks
@@ -70,11 +70,11 @@ def pass_d() -> Iterator[Case]:
             f"pass_d(tiny_model({q.kind!r}), x_orig, stored), stored with {_names(q.receivers)}",
             lambda f, q=q: f(q.model, q.prompts.clean, dict(q.stored)),
             q.d(q.stored),
-            lambda q=q: q.wrong_d() | _all_positions(q),
+            lambda q=q: q.wrong_d | _all_positions(q),
             "One call of `run` on x_orig that writes what is stored and reads the logits.",
             q.given,
         )
-    q = Question("gpt2", ["1.2@END"], ["logits@END"])
+    q = question("gpt2", ("1.2@END",), ("logits@END",))
     yield Case(
         "pass_d(tiny_model('gpt2'), x_orig, stored), stored with ['logits@END']",
         lambda f: f(q.model, q.prompts.clean, dict(q.stored)),
@@ -100,7 +100,8 @@ def _by_hand_only(*_: Any) -> None:
 @checks
 def path_patch_by_hooks() -> Iterator[Case]:
     for kind, sender, receiver, at in BY_HOOKS:
-        q = Question(kind, ["{}.{}@".format(*sender) + at], ["{}.{}.{}@".format(*receiver) + at])
+        ends = ("{}.{}@".format(*sender) + at,), ("{}.{}.{}@".format(*receiver) + at,)
+        q = question(kind, *ends)
         rows, end = torch.arange(len(q.prompts)), q.prompts.clean.at("END")
 
         def call(f, q=q, h=sender, r=receiver, at=at, rows=rows, end=end):
@@ -119,7 +120,7 @@ def path_patch_by_hooks() -> Iterator[Case]:
             f"at the positions of {at}; shown are the logits at END",
             call,
             q.d(q.stored),
-            lambda q=q, at=at: q.wrong_logits() | _wrong_positions(q, at),
+            lambda q=q, at=at: q.wrong_logits | _wrong_positions(q, at),
             "Compare one pass at a time with `run`: A and B first.",
             q.given,
         )
@@ -148,7 +149,7 @@ def repaired() -> Iterator[Case]:
             as_given = {
                 "the function is still as it was given": q.d(q.c(q.patch, q.frozen), q.patch)
             }
-            return q.wrong_logits() | _all_positions(q) | as_given
+            return q.wrong_logits | _all_positions(q) | as_given
 
         yield Case(
             f"repaired(tiny_model({q.kind!r}), prompts, {_names(q.senders)}, "

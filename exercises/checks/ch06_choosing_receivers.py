@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks
+from exercises.cases import Case, Wrong, checks, with_keys
 from exercises.checks.labs import lab, machine
 from pathpatch import LOGITS, Node, PathPatchError, Prompts, activation_patch, path_patch, run
 from pathpatch.models import Model
@@ -22,9 +22,7 @@ WORDS = 40  # at least, in each of the two texts
 @checks
 def my_choice() -> Iterator[Case]:
     def in_form(function: Any) -> dict[str, str]:
-        found = function()
-        if not isinstance(found, dict) or found.keys() != set(ASKED):
-            raise Wrong(f"came back {found!r}\n  expected  a dict with the keys {list(ASKED)}")
+        found = with_keys(function(), ASKED)
         if found["question"] not in ("a", "b", "c"):
             raise Wrong(f'question is {found["question"]!r}; choose "a", "b" or "c"')
         for role, kinds in (("senders", SENDERS), ("receivers", RECEIVERS)):

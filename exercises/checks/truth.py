@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -20,21 +20,26 @@ from pathpatch.nodes import as_nodes, heads, mlps
 Pass = dict[Node, Tensor]
 ENDS = {  # senders and receivers, in each of the two families
     "gpt2": (
-        (["0.3@END"], ["1.0.q@END", "2.1.q@END", "2.1.k@S2"]),
-        (["0.0@S2", "0.mlp_out@S2"], ["2.2.k@S2", "2.1.v@S2"]),
-        (["0.1@END"], ["2.3.q@END"]),
+        (("0.3@END",), ("1.0.q@END", "2.1.q@END", "2.1.k@S2")),
+        (("0.0@S2", "0.mlp_out@S2"), ("2.2.k@S2", "2.1.v@S2")),
+        (("0.1@END",), ("2.3.q@END",)),
     ),
     "llama": (
-        (["0.4@END"], ["2.1.q@END"]),
-        (["0.1@S2"], ["2.kv1.k@S2", "1.2.v@S2"]),
-        (["1.3@END"], ["2.resid_post@END"]),
+        (("0.4@END",), ("2.1.q@END",)),
+        (("0.1@S2",), ("2.kv1.k@S2", "1.2.v@S2")),
+        (("1.3@END",), ("2.resid_post@END",)),
     ),
 }
 
 
 @cache
+def question(kind: str, senders: tuple[str, ...], receivers: tuple[str, ...]) -> "Question":
+    """A question is asked again and again: by several exercises, and at each new try."""
+    return Question(kind, senders, receivers)
+
+
 def questions() -> list["Question"]:
-    return [Question(kind, *ends) for kind, some in ENDS.items() for ends in some]
+    return [question(kind, *ends) for kind, some in ENDS.items() for ends in some]
 
 
 class Question:
@@ -66,6 +71,7 @@ class Question:
         tokens = self.prompts.corrupt if new else self.prompts.clean
         return dict(run(self.model, tokens, reads=reads, writes=merged))
 
+    @cached_property
     def wrong_stored(self) -> dict[str, Pass]:
         """What pass C stores after each of several mistakes."""
         a, b, frozen, patch = self.a, self.b, self.frozen, self.patch
@@ -84,9 +90,8 @@ class Question:
             "nothing is frozen: heads between h and R react to the new h": self.c(patch),
             "the MLPs are frozen too: they belong to the direct path": self.c(frozen, mlp, patch),
             "the freeze comes after the patch and undoes it": self.c(patch, frozen),
-            "R is as in pass B: it was read where nothing was patched, or after it was set back": (
-                self.c()
-            ),
+            "R is as in pass B: it was read where nothing was patched, or a view of it was kept and "
+            "then changed": self.c(),
             "x_orig and x_new have changed places": self.c(
                 {n: a[n] for n in frozen}, {n: b[n] for n in patch}, new=True
             ),
@@ -116,11 +121,12 @@ class Question:
             ),
         }
 
+    @cached_property
     def wrong_logits(self) -> dict[str, Tensor]:
         """The logits at END after each of several mistakes, in pass C or in pass D."""
-        found = {words: self.d(stored) for words, stored in self.wrong_stored().items()}
+        found = {words: self.d(stored) for words, stored in self.wrong_stored.items()}
         swapped = "x_orig and x_new have changed places"
-        found[swapped] = self.d(self.wrong_stored()[swapped], new=True)
+        found[swapped] = self.d(self.wrong_stored[swapped], new=True)
         doors = [n for n in self.receivers if n.kind in "qkv"]
         block = {replace(n, kind="resid_pre", head=None, shared=False): n for n in doors}
         stream = self._run(list(block), [self.frozen, self.patch], new=False)
@@ -139,8 +145,9 @@ class Question:
             "the residual stream before R is stored, and not one input of one head": self.d(stream),
             "R is set in all heads of its layer, and not in one": self._whole_layer(doors),
         }
-        return found | self.wrong_d() | more
+        return found | self.wrong_d | more
 
+    @cached_property
     def wrong_d(self) -> dict[str, Tensor]:
         """The logits at END after each of several mistakes with the right stored values."""
         first = dict(list(self.stored.items())[:1])

@@ -1,8 +1,8 @@
 """Answers to the exercises of chapter 1."""
 
 import torch
-from mutants.answers import right, wrong
 
+from mutants.answers import right, wrong
 from pathpatch import Node, by_pencil, heads, mlps, path_patch, run, toy
 
 SUM = toy("sum")
@@ -46,7 +46,7 @@ def mixed_up_the_two_inputs():
     return {"pass B": 15, "pass C": 12, "overwrite R": 5}
 
 
-@wrong("1.1", "Add up three numbers")
+@wrong("1.1", "the minus of q = -1 is lost")
 def lost_the_sign_of_q():
     return {"pass B": 4 + 1 + 2, "pass C": 4 + 1 + 5, "overwrite R": 15}
 
@@ -77,7 +77,7 @@ def node_by_node(model, prompts, sender, receiver):
     writes = {}
     for head in heads(model):
         writes[head] = pass_b[head]
-        if f"{head}@END" == sender:
+        if f"{head}@END" == str(Node.parse(sender)):
             writes[head] = writes[head].clone()
             writes[head][torch.arange(len(prompts)), x_orig.at("END")] = pass_a[sender]
     return torch.einsum("bd->b", run(model, x_orig, reads=[receiver], writes=writes)[receiver])
@@ -123,7 +123,7 @@ def returned_the_sender(model, prompts, sender, receiver):
     return a[sender].sum(-1)
 
 
-@wrong("1.2", "a tensor of shape [8]")
+@wrong("1.2", "a tensor of shape [7]")
 def forgot_the_sum(model, prompts, sender, receiver):
     b = run(model, prompts.clean, reads=heads(model))
     a = run(model, prompts.corrupt, reads=[sender])
@@ -131,7 +131,7 @@ def forgot_the_sum(model, prompts, sender, receiver):
     return run(model, prompts.clean, reads=[receiver], writes=writes)[receiver]
 
 
-@wrong("1.2", "expected is a tensor of shape [8]")
+@wrong("1.2", "expected is a tensor of shape [7]")
 def summed_over_the_prompts_as_well(model, prompts, sender, receiver):
     return pass_c(model, prompts, sender, receiver, heads(model)).sum()
 
@@ -141,7 +141,7 @@ def used_the_toy_of_the_cell_above(model, prompts, sender, receiver):
     return pass_c(SUM.model, prompts, sender, receiver, heads(SUM.model))
 
 
-@wrong("1.2", "expected is a tensor of shape [8]")
+@wrong("1.2", "expected is a tensor of shape [7]")
 def returned_the_logits(model, prompts, sender, receiver):
     b = run(model, prompts.clean, reads=heads(model))
     a = run(model, prompts.corrupt, reads=[sender])
