@@ -94,8 +94,10 @@ def give_hint(chosen: Chosen) -> int:
 
 def watch(chosen: Chosen, once: Callable[[], bool] = lambda: False) -> int:
     """Check again what has changed, each time a file is saved. once: for tests, when to stop."""
+    from exercises.checks.labs import lab
     from exercises.desk import sources
 
+    lab("gpt2")  # what takes seconds to load is loaded before somebody waits for it
     before = sources(chosen)
     say("Watching. Save an exercise file to have it checked; Ctrl-C to stop.")
     while not once():

@@ -90,8 +90,8 @@ class Question:
             "nothing is frozen: heads between h and R react to the new h": self.c(patch),
             "the MLPs are frozen too: they belong to the direct path": self.c(frozen, mlp, patch),
             "the freeze comes after the patch and undoes it": self.c(patch, frozen),
-            "R is as in pass B: it was read where nothing was patched, or a view of it was kept and "
-            "then changed": self.c(),
+            "R is as in pass B: it was read where nothing was patched, or a view of it was kept "
+            "and then changed": self.c(),
             "x_orig and x_new have changed places": self.c(
                 {n: a[n] for n in frozen}, {n: b[n] for n in patch}, new=True
             ),
