@@ -117,8 +117,7 @@ def test_reset_says_where_the_file_is_kept(say, own_desk):
     (kept,) = (own_desk / "kept").iterdir()
     assert code == 0
     assert out == (
-        "1.1 by_hand: the empty function is back; the file as it was: "
-        f"exercises/kept/{kept.name}\n"
+        f"1.1 by_hand: the empty function is back; the file as it was: exercises/kept/{kept.name}\n"
     )
     assert ANSWER in kept.read_text() and STUB in (own_desk / "ch01_sum.py").read_text()
     (own_desk / "ch01_sum.py").unlink()

@@ -158,7 +158,9 @@ def test_a_reset_brings_back_a_file_that_is_gone(page):
 
 
 def test_a_reset_mends_a_file_that_is_not_python_any_more(page):
-    edit(page, '    raise NotImplementedError("1.3 is not written yet")\n', "    return {}  # mine\n")
+    edit(
+        page, '    raise NotImplementedError("1.3 is not written yet")\n', "    return {}  # mine\n"
+    )
     edit(page, STUB, "    return {'pass B': 5\n")
     reset(find("1.1"))
     assert state("1.1") == "untouched"
@@ -203,4 +205,4 @@ def test_only_a_function_that_changed_counts_and_helpers_count_for_all(page):
 
 def test_the_file_is_found_where_the_catalogue_says(own_desk):
     assert read_page("ch05_four_passes").path == own_desk / "ch05_four_passes.py"
-    assert desk.catalogue.FOLDER == own_desk
+    assert own_desk == desk.catalogue.FOLDER
