@@ -25,6 +25,6 @@ def check(function: Callable[..., Any]) -> bool:
 
 def hint(name: str) -> None:
     """Print the next hint of an exercise: a question, then the approach, then a line of code."""
-    from exercises import desk
+    from exercises import hints
 
-    desk.hint(name)
+    hints.hint(name)

@@ -4,14 +4,15 @@ A check names a mistake by its *result*: it computes what the mistake would give
 it does not matter how the learner came to make it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-CLOSE = 1e-8  # all models of the checks are float64
+CLOSE = 1e-5  # all models are float64, but a learner may store a value as float32
 
 
 class Wrong(Exception):
@@ -22,17 +23,18 @@ class Wrong(Exception):
 class Case:
     """One call of the learner's function.
 
-    shown: the call as one would write it. expected, and the values of mistakes: results, or
-    functions that compute them. advice: what to try when no known mistake fits. model: it must be
-    as before afterwards, without hooks.
+    shown: the call as one would write it. mistakes: words -> what the mistake gives, or a function
+    that computes all of them, for when they are needed. advice: what to try when no known mistake
+    fits. given: the model, prompts and tensors that are handed out; they must be as before
+    afterwards, without hooks.
     """
 
     shown: str
     call: Callable[[Any], Any]
     expected: Any
-    mistakes: Mapping[str, Any] = field(default_factory=dict)
+    mistakes: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
     advice: str = ""
-    model: Any = None
+    given: tuple[Any, ...] = ()
 
 
 Cases = Callable[[], Iterator[Case]]
@@ -43,11 +45,6 @@ def checks(cases: Cases) -> Cases:
     """Register a generator of cases under its name, which is that of the learner's function."""
     CHECKS[cases.__name__] = cases
     return cases
-
-
-def value(of: Any) -> Any:
-    """A result that may have to be computed first."""
-    return of() if callable(of) else of
 
 
 def same(one: Any, other: Any) -> bool:
@@ -78,30 +75,44 @@ def form(of: Any) -> str:
     return "nothing (None)" if of is None else f"a {type(of).__name__}"
 
 
+def contrast(got: Any, expected: Any) -> tuple[str, str]:
+    """Two results that are not the same, each in a line: where they differ most."""
+    if isinstance(got, Mapping) and isinstance(expected, Mapping) and got.keys() == expected.keys():
+        for key in got:
+            if not same(got[key], expected[key]):
+                one, other = contrast(got[key], expected[key])
+                return f"{key}: {one}", f"{key}: {other}"
+    if isinstance(got, Tensor) and isinstance(expected, Tensor) and got.shape == expected.shape:
+        off = (got.double() - expected.double()).abs().nan_to_num(torch.inf)
+        where = [int(i) for i in np.unravel_index(int(off.argmax()), off.shape)]
+        one, other = (f"{x[tuple(where)].item():.6g}" for x in (got, expected))
+        if where:
+            one += f" at {where}, where it is most off ({form(got)})"
+        return one, other
+    return describe(got), describe(expected)
+
+
+def with_keys(found: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """A dict that has these keys. Raises: Wrong for anything else."""
+    if isinstance(found, dict) and found.keys() == set(keys):
+        return found
+    what = f"the keys {[*found]}" if isinstance(found, dict) else describe(found)
+    raise Wrong(f"came back {what}\n  expected  a dict with the keys {[*keys]}")
+
+
 def describe(of: Any) -> str:
     """A result in a line."""
-    if isinstance(of, Tensor):
-        numbers = ", ".join(f"{x:.4g}" for x in of.double().flatten()[:4].tolist())
-        return f"{numbers}{', ...' if of.numel() > 4 else ''} ({form(of).removeprefix('a ')})"
     if isinstance(of, Mapping):
-        parts = [f"{key}: {describe(v) if isinstance(v, Tensor) else v}" for key, v in of.items()]
-        return "{" + "; ".join(parts[:8]) + ("; ..." if len(parts) > 8 else "") + "}"
-    text = repr(of)
+        return "; ".join(f"{key}: {describe(x)}" for key, x in of.items()) or form(of)
+    if isinstance(of, list | tuple) and any(isinstance(x, Tensor) for x in of):
+        return f"{form(of)}, the first of which is {describe(of[0])}"
+    text = form(of) if isinstance(of, Tensor) and of.ndim else repr(of)
     return text if len(text) < 300 else text[:300] + " ..."
 
 
 def _is_number(x: Any) -> bool:
-    if isinstance(x, Tensor):
-        return x.ndim == 0
-    return hasattr(x, "__float__") and not isinstance(x, bool | str)
+    return hasattr(x, "__float__") and getattr(x, "ndim", 0) == 0 and not isinstance(x, bool)
 
 
 def _is_list(x: Any) -> bool:
     return isinstance(x, Sequence) and not isinstance(x, str | bytes)
-
-
-@torch.no_grad()
-def hooks_on(model: torch.nn.Module) -> list[str]:
-    """The hook points of a model on which somebody left a hook."""
-    points: Mapping[str, Any] = model.hook_dict
-    return [name for name, point in points.items() if point.fwd_hooks]

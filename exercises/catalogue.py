@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -52,11 +53,21 @@ def keep(path: Path) -> Path:
     return kept
 
 
+def find(name: str) -> Exercise:
+    """The exercise with this id. Raises: PathPatchError for another name."""
+    known = exercises()
+    if name not in known:
+        from pathpatch.errors import PathPatchError, did_you_mean  # a list need not wait for torch
+
+        raise PathPatchError(f"there is no exercise {name!r}; {did_you_mean(name, known)}")
+    return known[name]
+
+
 def named(function: str) -> Exercise | None:
     """The exercise in which a function of this name is written."""
     return next((e for e in exercises().values() if e.function == function), None)
 
 
 @cache
-def _data() -> dict:
+def _data() -> dict[str, Any]:
     return json.loads((FOLDER / "catalogue.json").read_text(encoding="utf-8"))

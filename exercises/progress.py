@@ -1,4 +1,7 @@
-"""What the learner has done so far, in one local JSON file that only this folder knows."""
+"""What the learner has done so far, in one local JSON file that nobody else sees.
+
+It is `exercises/progress.json`, or the file that the environment variable EXERCISES_PROGRESS names.
+"""
 
 import json
 import os
@@ -7,31 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from exercises.catalogue import FOLDER
-from pathpatch.effects import write_file
 
-FILE = FOLDER / "progress.json"
-VERSION = 1
+FILE = Path(os.environ.get("EXERCISES_PROGRESS") or FOLDER / "progress.json")
 STATES = ("untouched", "failed", "handed in", "passed")
 FRESH: dict[str, Any] = {"state": "untouched", "tries": 0, "hints": 0, "passed": None}
 
 
-def read(file: Path | None = None) -> dict[str, dict[str, Any]]:
+def read() -> dict[str, dict[str, Any]]:
     """Exercise id -> state, tries, hints and when it was passed.
 
     A file that cannot be read is set aside under another name, and a new one begun. Of an older
     file, or one that somebody edited, everything that makes sense is kept.
     """
-    file = file or FILE
-    if not file.exists():
+    if not FILE.exists():
         return {}
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["exercises"].items()
+        rows = json.loads(FILE.read_text(encoding="utf-8"))["exercises"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        aside = file.with_name(f"{file.stem}.broken-{datetime.now():%Y%m%d-%H%M%S-%f}.json")
-        os.replace(file, aside)
-        print(f"{file.name} could not be read. It is now {aside.name}, and a new one is begun.")
+        aside = FILE.with_name(f"{FILE.stem}.broken-{datetime.now():%Y%m%d-%H%M%S-%f}.json")
+        os.replace(FILE, aside)
+        print(f"{FILE.name} could not be read. It is now {aside.name}, and a new one is begun.")
         return {}
-    return {str(name): _sound(row) for name, row in rows}
+    return {name: _sound(row) for name, row in rows}
 
 
 def _sound(row: Any) -> dict[str, Any]:
@@ -47,21 +47,28 @@ def _sound(row: Any) -> dict[str, Any]:
     return found
 
 
-def of(name: str, file: Path | None = None) -> dict[str, Any]:
+def of(name: str) -> dict[str, Any]:
     """The row of one exercise."""
-    return read(file).get(name, dict(FRESH))
+    return read().get(name, dict(FRESH))
 
 
-def record(name: str, file: Path | None = None, **changes: Any) -> dict[str, Any]:
+def record(name: str, **changes: Any) -> None:
     """Change fields of one exercise. What was passed once stays passed until it is reset."""
-    file = file or FILE
-    rows = read(file)
-    row = rows.setdefault(name, dict(FRESH))
-    if row["state"] == "passed" and changes.get("state") in ("failed", "untouched"):
-        changes.pop("state")
+    row = of(name)
+    if row["state"] == "passed":
+        changes.pop("state", None)
     row |= changes
     if row["state"] == "passed" and not row["passed"]:
         row["passed"] = f"{datetime.now():%Y-%m-%d %H:%M}"
-    data = {"version": VERSION, "exercises": rows}
-    write_file(file, json.dumps(data, indent=1).encode())
-    return row
+    _write(read() | {name: row})
+
+
+def forget(name: str) -> None:
+    """An exercise is as if nobody had worked on it."""
+    _write(read() | {name: dict(FRESH)})
+
+
+def _write(rows: dict[str, dict[str, Any]]) -> None:
+    new = FILE.with_name(f".{FILE.name}.new")  # whole or not at all
+    new.write_text(json.dumps({"version": 1, "exercises": rows}, indent=1), encoding="utf-8")
+    os.replace(new, FILE)

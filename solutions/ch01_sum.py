@@ -71,7 +71,9 @@ check(by_hand)
 #
 # **Hint 3.** `writes = {node: b[node] for node in heads(model)} | {h: a[h]}`
 #
-# **Help.** My result is that of pass B. The freeze comes after the patch and undoes it; or the key of the patch is a string and that of the freeze a `Node`, so that both are applied.
+# **Help.** My result is that of pass B. The freeze comes after the patch and undoes it.
+#
+# **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(sender)`.
 #
 # **Help.** The toy with the MLP is wrong. Freeze heads only: by the rule of the paper an MLP belongs to the direct path.
 

@@ -88,7 +88,8 @@ def _task(cell: Any, code: str) -> Task:
 
 def stub(code: str, name: str) -> str:
     """The code as learners get it: signature and docstring stay, solutions go."""
-    lines, state = [], ""
+    lines: list[str] = []
+    state = ""
     for line in code.splitlines():
         mark = line.strip()
         if mark == "# solution":

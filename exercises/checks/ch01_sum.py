@@ -1,17 +1,19 @@
 """Checks of chapter 1: sums, and five treatments of a toy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks
+from exercises.cases import Case, Wrong, checks, with_keys
 from pathpatch import Prompts, make_prompts, run, toy
 from pathpatch.designs import HandMade
 from pathpatch.nodes import Node, heads, mlps
+from pathpatch.toys import X_NEW, X_ORIG
 
 Numbers = dict[str, int]
 
@@ -37,6 +39,11 @@ def by_hand() -> Iterator[Case]:
             },
             "R is overwritten with what pass C found, and not with its value on x_new": right
             | {"overwrite R": right["pass C"]},
+            "the minus of q = -1 is lost": {
+                "pass B": b + 2,
+                "pass C": right["pass C"] + 2,
+                "overwrite R": a,
+            },
         },
         "Add up three numbers for each line. Which of the three are from x_new?",
     )
@@ -82,7 +89,8 @@ def r_in_pass_c() -> Iterator[Case]:
             with_writes(frozen | {h: a[h]}),
             {
                 "no head is frozen, so that p follows h": with_writes({h: a[h]}),
-                "the freeze comes after the patch and undoes it": with_writes(frozen),
+                "R is as in pass B: the freeze comes after the patch and undoes it, or h is not "
+                "taken from x_new": b[r].sum(-1),
                 "the MLPs are frozen too: they belong to the direct path": with_writes(
                     frozen | more | {h: a[h]}
                 ),
@@ -93,68 +101,68 @@ def r_in_pass_c() -> Iterator[Case]:
                 "h is read, and not R": a[h].sum(-1),
             },
             "Pass C is one run on x_orig, that writes all heads and reads R. Sum its last axis.",
-            model,
+            (model, prompts),
         )
 
 
 @checks
 def five() -> Iterator[Case]:
-    for orig, new in (
-        ({"a": -2, "q": 2, "h": 3}, {"a": 1, "q": 0, "h": 4}),
-        ({"a": 5, "q": -3, "h": 1}, {"a": 2, "q": 4, "h": -6}),
-    ):
-
-        def y(r: int, h: int) -> int:
-            return 10 * r + h
-
-        a, q, h, h_new = orig["a"], orig["q"], orig["h"], new["h"]
-        p, r_new = a + h, new["a"] + new["h"] + new["q"] + new["h"]
-        right = {
-            "nothing": y(p + q + h, h),
-            "path patch, p frozen": y(p + q + h_new, h),
-            "path patch, p recomputed": y(a + h_new + q + h_new, h),
-            "activation patch h": y(a + h_new + q + h_new, h_new),
-            "overwrite R": y(r_new, h),
-        }
-
-        def but(key: str, value: int, right: Numbers = right) -> Numbers:
-            return right | {key: value}
-
-        frozen, recomputed = "path patch, p frozen", "path patch, p recomputed"
+    for orig, new in ((X_ORIG, X_NEW), ({"a": 5, "q": -3, "h": 1}, {"a": 2, "q": 4, "h": -6})):
+        right = _treated(orig, new)
         yield Case(
             f"five({orig}, {new})",
             lambda f, o=orig, n=new, right=right: _whole(f(dict(o), dict(n)), right),
             right,
-            {
-                "h is patched again in pass D: there it is as on x_orig": right
-                | {
-                    frozen: y(p + q + h_new, h_new),
-                    recomputed: y(a + h_new + q + h_new, h_new),
-                },
-                "p follows h although it is frozen": but(frozen, right[recomputed]),
-                "p is frozen although it is an MLP": but(recomputed, right[frozen]),
-                "p stays as it was when h is patched; after an activation patch all is computed "
-                "anew": but("activation patch h", y(p + q + h_new, h_new)),
-                "the last step of the activation patch still uses the old h": but(
-                    "activation patch h", right[recomputed]
-                ),
-                "R is overwritten and h as well": but("overwrite R", y(r_new, h_new)),
-                "p is taken from x_new in the path patch": right
-                | {frozen: y(new["a"] + h_new + q + h_new, h)},
-            },
+            _wrong_five(orig, new, right),
             "Work the first line with a pencil: p, then R, then y.",
         )
 
 
-def _whole(found: object, right: Numbers) -> Numbers:
+FROZEN, RECOMPUTED = "path patch, p frozen", "path patch, p recomputed"
+PATCHED, OVERWRITTEN = "activation patch h", "overwrite R"
+
+
+def _treated(orig: Numbers, new: Numbers, times: int = 10, plus: int = 1) -> Numbers:
+    """y = times * R + plus * h after each of the five."""
+    (a, q, h), h_new = (orig[name] for name in "aqh"), new["h"]
+    r = {
+        "nothing": a + h + q + h,
+        FROZEN: a + h + q + h_new,
+        RECOMPUTED: a + h_new + q + h_new,
+        PATCHED: a + h_new + q + h_new,
+        OVERWRITTEN: new["a"] + h_new + new["q"] + h_new,
+    }
+    return {name: times * r[name] + plus * (h_new if name == PATCHED else h) for name in r}
+
+
+def _wrong_five(orig: Numbers, new: Numbers, right: Numbers) -> dict[str, Numbers]:
+    late = new["h"] - orig["h"]  # what the last h of y = 10 R + h adds, if it is the new one
+    paths = {name: right[name] + late for name in (FROZEN, RECOMPUTED)}
+    p_new = 10 * (new["a"] + new["h"] + orig["q"] + new["h"]) + orig["h"]
+    changed: dict[str, Numbers] = {
+        "h is patched again in pass D: there it is as on x_orig": paths,
+        "p follows h although it is frozen": {FROZEN: right[RECOMPUTED]},
+        "p is frozen although it is an MLP": {RECOMPUTED: right[FROZEN]},
+        "p stays as it was when h is patched; after an activation patch all is computed anew": {
+            PATCHED: right[FROZEN] + late
+        },
+        "the last step of the activation patch still uses the old h": {PATCHED: right[RECOMPUTED]},
+        "R is overwritten and h as well": {OVERWRITTEN: right[OVERWRITTEN] + late},
+        "R is overwritten with what pass C found": {OVERWRITTEN: right[FROZEN]},
+        "p is taken from x_new in the path patch": {FROZEN: p_new},
+        "x_orig and x_new have changed places": _treated(new, orig),
+        "R itself is returned, and not y = 10 R + h": _treated(orig, new, times=1, plus=0),
+        "the last h is left out: y = 10 R + h": _treated(orig, new, plus=0),
+        "the numbers are those of the text, and not those that are given": _treated(X_ORIG, X_NEW),
+    }
+    return {words: right | some for words, some in changed.items()}
+
+
+def _whole(found: Any, right: Numbers) -> dict[str, float]:
     """The answer as whole numbers under the keys that are asked for."""
-    if found is None:
-        raise Wrong("The function returned nothing. Is there a `return`?")
-    if not isinstance(found, dict) or found.keys() != right.keys():
-        what = f"the keys {sorted(map(str, found))}" if isinstance(found, dict) else repr(found)
-        raise Wrong(f"came back {what}\n  expected  a dict with the keys {list(right)}")
-    numbers: Callable[[object], int] = lambda x: int(x) if float(x) == int(x) else x  # noqa: E731
+    found = with_keys(found, right)
     try:
-        return {key: numbers(found[key]) for key in right}
+        numbers = {key: float(found[key]) for key in right}
     except (TypeError, ValueError) as error:
         raise Wrong(f"came back {found}, which has something that is no number") from error
+    return {key: int(x) if x == int(x) else x for key, x in numbers.items()}  # 13.0 is 13

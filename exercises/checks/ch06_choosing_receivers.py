@@ -1,16 +1,16 @@
-"""Checks of chapter 6: choosing receivers."""
+"""Checks of chapter 6: an open question (6.1), and a shared key or value (6.2)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks
-from exercises.checks.ch05_four_passes import lab, passes
-from exercises.planted import true_edges
-from pathpatch import LOGITS, Node, PathPatchError, Prompts, Run, ioi_machine, path_patch
+from exercises.cases import Case, Wrong, checks, with_keys
+from exercises.checks.labs import lab, machine
+from pathpatch import LOGITS, Node, PathPatchError, Prompts, activation_patch, path_patch, run
 from pathpatch.models import Model
-from pathpatch.nodes import heads
+from pathpatch.nodes import heads, mlps
 from pathpatch.paths import RECEIVERS, SENDERS
 
 # ---- 6.1 an open question ----
@@ -22,9 +22,7 @@ WORDS = 40  # at least, in each of the two texts
 @checks
 def my_choice() -> Iterator[Case]:
     def in_form(function: Any) -> dict[str, str]:
-        found = function()
-        if not isinstance(found, dict) or found.keys() != set(ASKED):
-            raise Wrong(f"came back {found!r}\n  expected  a dict with the keys {list(ASKED)}")
+        found = with_keys(function(), ASKED)
         if found["question"] not in ("a", "b", "c"):
             raise Wrong(f'question is {found["question"]!r}; choose "a", "b" or "c"')
         for role, kinds in (("senders", SENDERS), ("receivers", RECEIVERS)):
@@ -53,139 +51,87 @@ def my_choice() -> Iterator[Case]:
 # ---- 6.2 a shared key or value ----
 
 
+SHARED = (  # model, sender, (layer, head, kind)
+    ("llama", "0.3@S2", (1, 4, "v")),
+    ("llama", "0.1@S2", (2, 2, "k")),
+    ("llama", "1.5@S2", (2, 3, "v")),
+    ("gpt2", "0.1@S2", (1, 3, "k")),
+    ("grouped", "0.0@S2", (1, 1, "v")),
+)
+
+
 @checks
 def patch_shared() -> Iterator[Case]:
-    grouped = ioi_machine("grouped")
-    for name, (model, prompts), sender, (layer, head, kind) in (
-        ("tiny_model('llama')", lab("llama"), "0.3@S2", (1, 4, "v")),
-        ("tiny_model('llama')", lab("llama"), "0.1@S2", (2, 2, "k")),
-        ("tiny_model('llama')", lab("llama"), "1.5@S2", (2, 3, "v")),
-        ("tiny_model('gpt2')", lab("gpt2"), "0.1@S2", (1, 3, "k")),
-        (
-            "ioi_machine('grouped').model",
-            (grouped.model, grouped.prompts["abc"][::32]),
-            "0.0@S2",
-            (1, 1, "v"),
-        ),
-    ):
-        group, n_heads = model.cfg.query_heads_per_kv, model.cfg.n_heads
-        shared = n_heads // group
-        h = Node.parse(sender)
-        a, b = passes(model, prompts, [h])
-
-        def logits(
-            *receivers: Node,
-            m: Model = model,
-            p: Prompts = prompts,
-            a: Run = a,
-            b: Run = b,
-            h: Node = h,
-        ) -> Tensor:
-            ends = {"senders": [h], "receivers": receivers, "frozen": heads(m)}
-            return path_patch(m, p.clean, b, a, **ends)
-
-        def at(number: int, of: str = kind, layer: int = layer) -> Node:
-            return Node(of, layer, number, shared=True, at="S2")
-
-        wrong = {
-            "only the copy that this query head reads is set, and its neighbours keep the old one": (
-                logits(Node(kind, layer, head, at="S2"))
-            ),
-            "the vector is shared by heads of equal remainder; readers of a shared vector are "
-            "neighbours": logits(at(head % shared)),
-            "all shared vectors of the layer are set": logits(*map(at, range(shared))),
-            "it is the query, and not the key or value, that is set": logits(
-                Node("q", layer, head, at="S2")
-            ),
-            f"the other one of key and value is set, not {kind!r}": logits(
-                at(head // group, "k" if kind == "v" else "v")
-            ),
-            "nothing is patched: these are the logits of pass B": b[LOGITS],
-        }
-        if head // shared < shared:
-            words = (
-                "the head is divided by the number of shared vectors, and not by that of readers"
-            )
-            wrong[words] = logits(at(head // shared))
+    for kind, sender, (layer, head, door) in SHARED:
+        name = f"tiny_model({kind!r})"
+        if kind == "grouped":
+            made, name = machine(kind), f"ioi_machine({kind!r}).model"
+            model, prompts = made.model, made.prompts["abc"][::32]
+        else:
+            model, prompts = lab(kind)
         yield Case(
-            f"patch_shared({name}, prompts, {sender!r}, {layer}, {head}, {kind!r}, 'S2')",
-            lambda f, m=model, p=prompts, s=sender, x=layer, y=head, z=kind: f(
-                m, p, s, x, y, z, "S2"
-            ),
-            logits(at(head // group)),
-            wrong,
+            f"patch_shared({name}, prompts, {sender!r}, {layer}, {head}, {door!r}, 'S2')",
+            lambda f, asked=(model, prompts, sender, layer, head, door): f(*asked, "S2"),
+            _through(model, prompts, sender, _vector(model, layer, head, door)),
+            lambda asked=(model, prompts, sender, layer, head, door): _wrong_vectors(*asked),
             "Which query heads read this vector? `Node.heads(model)` lists them.",
-            model,
+            (model, prompts),
         )
 
 
-# ---- 6.3 the capstone ----
+def _vector(model: Model, layer: int, head: int, door: str) -> Node:
+    return Node(door, layer, head // model.cfg.query_heads_per_kv, shared=True, at="S2")
 
 
-@checks
-def planted_circuit() -> Iterator[Case]:
-    def compare(function: Any) -> dict[str, str]:
-        found = function()
-        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
-            raise Wrong(f"came back {found!r}\n  expected  your key, and a dict of edges")
-        key, rows = found
-        if not isinstance(key, str) or not key:
-            raise Wrong(f"the key is {key!r}; expected the key that you were given, or your name")
-        edges = {_pair(pair): float(change) for pair, change in rows.items()}
-        true = true_edges(key)
-        lines = [f"{len(edges.keys() & true.keys())} of {len(true)} edges are found."]
-        lines += [_about(pair, true) for pair in edges.keys() - true.keys()]
-        lines += [
-            f"{pair[0]} -> {pair[1]} is an edge, but its effect is not {edges[pair]:g}."
-            + (
-                " The sign is turned round: patched minus before."
-                if edges[pair] == -true[pair]
-                else ""
-            )
-            for pair in edges.keys() & true.keys()
-            if abs(edges[pair] - true[pair]) > 1e-6
-        ]
-        if missing := true.keys() - edges.keys():
-            layer = max(-1 if p[1] == "logits@END" else int(p[1][0]) for p in missing)
-            ends = [p for p in missing if p[1] == "logits@END"]
-            where = "to the logits" if ends else f"to a head of layer {layer}"
-            lines.append(f"{len(missing)} missing, one of them {where}: sweep all its inputs.")
-        if len(lines) > 1:
-            raise Wrong("\n  ".join(lines))
-        return {}
-
-    yield Case("planted_circuit()", compare, {})
+def _through(
+    model: Model, prompts: Prompts, sender: str, *receivers: Node, edges: bool = False
+) -> Tensor:
+    frozen = [*heads(model), *(mlps(model) if edges else [])]
+    b = run(model, prompts.clean, reads=frozen)
+    a = run(model, prompts.corrupt, reads=[sender])
+    return path_patch(
+        model, prompts.clean, b, a, senders=[sender], receivers=receivers, frozen=frozen
+    )
 
 
-def _pair(pair: Any) -> tuple[str, str]:
-    try:
-        one, other = pair
-        return str(Node.parse(str(one))), str(Node.parse(str(other)))
-    except (PathPatchError, TypeError, ValueError) as error:
-        form = '("1.0.z@END", "2.0.q@END")'
-        raise Wrong(f"an edge is {pair!r}; it must look like {form}") from error
+def _wrong_vectors(
+    model: Model, prompts: Prompts, sender: str, layer: int, head: int, door: str
+) -> dict[str, Tensor]:
+    group, right = model.cfg.query_heads_per_kv, _vector(model, layer, head, door)
+    shared = model.cfg.n_heads // group
 
+    def to(*receivers: Node) -> Tensor:
+        return _through(model, prompts, sender, *receivers)
 
-def _about(pair: tuple[str, str], true: dict[tuple[str, str], float]) -> str:
-    """Why an edge is none."""
-    sender, receiver = map(Node.parse, pair)
-    here = f"{pair[0]} -> {pair[1]} is no edge"
-    for one, other in ((Node.parse(s), Node.parse(r)) for s, r in true):
-        pairs_up = (one.layer, one.head, other.layer, other.head) == (
-            sender.layer,
-            sender.head,
-            receiver.layer,
-            receiver.head,
-        )
-        if pairs_up and other.kind != receiver.kind:
-            return f"{here}: these two heads are joined, but through another door than {receiver.kind}."
-        if pairs_up:
-            return f"{here}: these two heads are joined, but at another position."
-    senders, receivers = ({p[i].split(".z")[0].split("@")[0] for p in true} for i in (0, 1))
-    name = f"{sender.layer}.{sender.head}"
-    if name in senders:
-        return (
-            f"{here}: {name} belongs to the circuit, but reaches this only through other heads. "
-            "Freeze them: that is what path patching is for."
-        )
-    return f"{here}: {name} writes where nobody reads. Does it change the logit difference?"
+    source = run(model, prompts.corrupt, reads=[sender])
+    wrong = {
+        "only the copy that this query head reads is set, and its neighbours keep the old one": (
+            to(Node(door, layer, head, at="S2"))
+        ),
+        "the vector is shared by heads of equal remainder; readers of a shared vector are "
+        "neighbours": to(replace(right, head=head % shared)),
+        "all shared vectors of the layer are set": to(
+            *(replace(right, head=i) for i in range(shared))
+        ),
+        "it is the query, and not the key or value, that is set": to(
+            Node("q", layer, head, at="S2")
+        ),
+        f"the other one of key and value is set, and not {door!r}": to(
+            replace(right, kind={"k": "v", "v": "k"}[door])
+        ),
+        "both the key and the value are set": to(*(replace(right, kind=kind) for kind in "kv")),
+        "nothing is patched: these are the logits of pass B": run(
+            model, prompts.clean, reads=[LOGITS]
+        )[LOGITS],
+        "the MLPs are frozen too: they belong to the direct path": _through(
+            model, prompts, sender, right, edges=True
+        ),
+        "x_orig and x_new have changed places": _through(model, prompts.swapped(), sender, right),
+        "the sender is patched and everything reacts: that is activation patching": (
+            activation_patch(model, prompts.clean, source, nodes=[sender])
+        ),
+    }
+    if head // shared < shared:
+        words = "the head is divided by the number of shared vectors, and not by that of readers"
+        wrong[words] = to(replace(right, head=head // shared))
+    return wrong
