@@ -22,7 +22,7 @@ test: $(READY) ## Run the tests; for a part: make test ARGS="-m 'not slow'"
 lint: $(READY) ## Check style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy $(wildcard pathpatch solutions)
+	$(PY) -m mypy pathpatch exercises solutions
 
 ioi: $(READY) ## Trace the IOI task in SmolLM2; results go to out/ioi
 	$(PY) -m pathpatch ioi --out out/ioi

@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import oracle
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from exercises import catalogue, progress
 from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
 from pathpatch.models import Model
 from pathpatch.tiny import tiny_hf, tiny_tokenizer
@@ -74,6 +76,16 @@ def as_oracle(node, tokens: Tokens):
     return (kind, node.layer, node.head, at)
 
 
+@pytest.fixture
+def own_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A learner's folder: fresh exercise files, and progress of its own."""
+    for stem, text in catalogue.pages().items():
+        (tmp_path / f"{stem}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    monkeypatch.setattr(progress, "FILE", tmp_path / "progress.json")
+    return tmp_path
+
+
 def chromium() -> str | None:
     """The browser for the tests of pages, where the system has one."""
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -94,8 +106,33 @@ def browser():
         running.close()
 
 
+COLUMNS = ("stub fails", "solution passes", "alternatives accepted", "mutants killed")
+COLUMNS += ("mutants named",)
+
+
+def exercise_rows(reports) -> dict[str, dict[str, list[bool]]]:
+    """Exercise -> column -> what each test of tests/exercises/test_answers.py found."""
+    rows: dict[str, dict[str, list[bool]]] = {}
+    for report in reports:
+        for name, found in report.user_properties:
+            if isinstance(found, tuple) and found[0] in COLUMNS:
+                rows.setdefault(name, {}).setdefault(found[0], []).append(found[1])
+    return dict(sorted(rows.items(), key=lambda row: [int(part) for part in row[0].split(".")]))
+
+
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
+    stats = terminalreporter.stats
+    called = [r for key in ("passed", "failed") for r in stats.get(key, []) if r.when == "call"]
+    if rows := exercise_rows(called):
+        terminalreporter.write_sep("-", "exercises")
+        terminalreporter.write_line("     " + "".join(f"{name:>23}" for name in COLUMNS))
+        for name, columns in rows.items():
+            found = [columns.get(column, []) for column in COLUMNS]
+            cells = [f"{sum(some)} of {len(some)}" for some in found]
+            good = all(all(some) for some in found)
+            line = f"{name:5}" + "".join(f"{cell:>23}" for cell in cells)
+            terminalreporter.write_line(line, red=not good)
+    skipped = [report.nodeid for report in stats.get("skipped", [])]
     if chromium() is None and any(name.startswith("tests/browser/") for name in skipped):
         text = "BROWSER TESTS DID NOT RUN: no Chromium found (on Debian: apt install chromium)"
         terminalreporter.write_sep("!", text, red=True, bold=True)

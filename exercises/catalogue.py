@@ -1,0 +1,73 @@
+"""What exercises there are. `catalogue.json` is written by `python -m solutions build`."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise, without its solution.
+
+    id: chapter and number ("5.2"). stem: its file. function: what the learner writes.
+    """
+
+    id: str
+    stem: str
+    function: str
+    title: str
+    kind: str
+    minutes: int
+    difficulty: int
+    importance: int
+    points: int
+    hints: list[str]
+    helps: list[str]
+
+    @property
+    def chapter(self) -> str:
+        return self.id.split(".")[0]
+
+
+@cache
+def exercises() -> dict[str, Exercise]:
+    """Every exercise by its id, in the order of the book."""
+    return {row["id"]: Exercise(**row) for row in _data()["exercises"]}
+
+
+def pages() -> dict[str, str]:
+    """Stem -> the exercise file as it was before anyone wrote in it."""
+    return dict(_data()["pages"])
+
+
+def keep(path: Path) -> Path:
+    """Copy a file that will be overwritten to the folder `kept`. Returns: where it is now."""
+    kept = path.parent / "kept" / f"{path.stem}-{datetime.now():%Y%m%d-%H%M%S-%f}{path.suffix}"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(path.read_bytes())
+    return kept
+
+
+def find(name: str) -> Exercise:
+    """The exercise with this id. Raises: PathPatchError for another name."""
+    known = exercises()
+    if name not in known:
+        from pathpatch.errors import PathPatchError, did_you_mean  # a list need not wait for torch
+
+        raise PathPatchError(f"there is no exercise {name!r}; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def named(function: str) -> Exercise | None:
+    """The exercise in which a function of this name is written."""
+    return next((e for e in exercises().values() if e.function == function), None)
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return json.loads((FOLDER / "catalogue.json").read_text(encoding="utf-8"))

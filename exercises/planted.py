@@ -1,0 +1,78 @@
+"""An IOI machine whose wiring follows from a key, for the last exercise of chapter 6.
+
+Which head has which role, whether the signal goes by token, by key or by position, how loud the
+movers are, and whether one of them speaks against the answer: all of it is drawn from the key. All
+other heads look somewhere and write where nobody reads.
+"""
+
+import hashlib
+from dataclasses import replace
+from random import Random
+
+from pathpatch.designs import Design, HandMade, Head
+from pathpatch.handmade import build
+from pathpatch.ioi_machine import KEYS, POSITION, REST, TOKEN, machine_pairs, mover
+from pathpatch.prompts import make_prompts
+
+WIDTH = 4  # heads in a layer
+LAYERS = 3
+Edges = dict[tuple[str, str], float]  # (sender, receiver) -> change of the logit difference
+
+
+def planted(key: str) -> HandMade:
+    """The machine of a key, with `abc` prompts. The same key gives the same machine everywhere."""
+    design, _ = _drawn(key)
+    model = build(design)
+    pairs = list(machine_pairs("abc"))[::14]
+    return HandMade(model, design, {"abc": make_prompts(model.tokenizer, pairs)})
+
+
+def true_edges(key: str) -> Edges:
+    """The edges from heads to heads and to the logits, as the wiring has them."""
+    return _drawn(key)[1]
+
+
+def _drawn(key: str) -> tuple[Design, Edges]:
+    random = Random(hashlib.sha256(key.encode()).digest())
+    base = random.choice((TOKEN, KEYS, POSITION))
+    door = "k" if base is KEYS else "v"
+    numbers = [random.sample(range(WIDTH), WIDTH) for _ in range(LAYERS)]
+    loud = random.sample((1, 2, 3, 4, 5), 2)
+    says = [*loud, -1] if random.random() < 0.5 else loud
+    duplicate, inhibit, first, _ = base.heads
+    heads = [
+        replace(duplicate, head=numbers[0][0]),
+        replace(inhibit, head=numbers[1][0]),
+        *(
+            replace(mover(number, times), match=first.match)
+            for number, times in zip(numbers[2], says, strict=False)
+        ),
+    ]
+    total = float(sum(says))
+    dup, inh = f"0.{numbers[0][0]}.z@S2", f"1.{numbers[1][0]}"
+    edges: Edges = {(dup, f"{inh}.{door}@S2"): -total}
+    for number, times in zip(numbers[2], says, strict=False):
+        edges[f"{inh}.z@END", f"2.{number}.q@END"] = -float(times)
+        edges[f"2.{number}.z@END", "logits@END"] = -float(times)
+    taken = {(head.layer, head.head) for head in heads}
+    idle = [
+        _decoy(layer, number, random)
+        for layer in range(LAYERS)
+        for number in range(WIDTH)
+        if (layer, number) not in taken
+    ]
+    design = replace(
+        base,
+        name="planted",
+        circuit="Find it.",
+        spaces={**base.spaces, "spare": base.spaces["name"]},
+        heads=(*heads, *idle),
+        effects=(),
+    )
+    return design, edges
+
+
+def _decoy(layer: int, number: int, random: Random) -> Head:
+    """A head that looks at a name, as others do, and writes where nobody reads."""
+    look = random.choice(("early name", "late name"))
+    return Head(layer, number, (("end", look, 2), REST), ("name", "spare", 1))

@@ -1,0 +1,1 @@
+"""Solutions, and the tools that make the exercises from them. For instructors."""

@@ -1,0 +1,304 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises for chapter 5: four passes
+#
+# Each exercise stands alone: none needs another one to be solved.
+
+# %%
+from exercises import check, hint
+from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
+
+# %% [markdown] exercise="5.1" kind="predict, then run" minutes=15 difficulty=2 importance=4 points=3
+# ## 5.1 Predict the sign
+#
+# In the IOI machine, 0.0 notices at S2 that a name is repeated, 1.0 carries that to END, and the movers 2.0 and 2.1 then look at the other name and say it.
+# In `negative`, 2.2 looks where the movers look and writes *against* the name.
+# In `backup`, 3.0 rests, unless the movers do not say IO: then it does.
+# In `keys`, 0.0 only leaves a mark at S2; 1.0 finds S2 by that mark, and copies the name that stands there.
+#
+# Below are six path patches from p_ABC into p_IOI.
+# Does the logit difference rise ("+"), fall ("-") or stay ("0")?
+#
+# **Goal.** Write all six down before you run anything. The check runs them.
+#
+# **Out of scope.** The size.
+#
+# **Hint 1.** For each path: what is stored in R, and what do the heads after R do with it?
+#
+# **Hint 2.** On p_ABC no name is repeated, so 0.0 and 1.0 are silent there, and the movers look at two names.
+#
+# **Hint 3.** The first is "+": 2.2 takes back a part of what the movers say, and after the patch it does so no more.
+#
+# **Help.** I have a 0 and the check says no. Follow what the receiver's *head* then does: a head that reacts is part of the effect in pass D.
+
+
+# %%
+def signs() -> dict[str, str]:
+    """The sign of the change of the logit difference, "+", "-" or "0", for each path."""
+    # solution
+    return {
+        "negative: 2.2 to the logits": "+",
+        "negative: 1.0 to the queries of 2.0 and 2.1": "-",
+        "negative: 1.0 to the query of 2.2": "+",
+        "negative: 1.0 to the logits": "0",
+        "backup: 2.0 and 2.1 to the query of 3.0": "+",
+        "keys: 0.0 to the value of 1.0": "0",
+    }
+    # instead
+    # return {
+    #     "negative: 2.2 to the logits": "?",
+    #     "negative: 1.0 to the queries of 2.0 and 2.1": "?",
+    #     "negative: 1.0 to the query of 2.2": "?",
+    #     "negative: 1.0 to the logits": "?",
+    #     "backup: 2.0 and 2.1 to the query of 3.0": "?",
+    #     "keys: 0.0 to the value of 1.0": "?",
+    # }
+    # end of solution
+
+
+# %%
+check(signs)
+
+# %% [markdown] exercise="5.2" kind="implement" minutes=15 difficulty=2 importance=5 points=3
+# ## 5.2 Write pass C
+#
+# Passes A and B are given, as runs that read all you need.
+# Pass C runs $x_\text{orig}$ with the frozen nodes at their values from B, but for the senders, which get theirs from A; it reads the receivers.
+#
+# **Goal.** The value that each receiver would take, for any senders, receivers and frozen nodes.
+#
+# **Out of scope.** Pass D.
+#
+# **Hint 1.** A sender is a head, so it is among the frozen nodes as well. Which of the two writes must win?
+#
+# **Hint 2.** `run(model, tokens, reads=..., writes=...)` applies its writes in the order of the dict.
+#
+# **Hint 3.** `writes = {node: b[node] for node in frozen}`, and then the senders.
+#
+# **Help.** What I store is what pass B had. Then the freeze undoes the patch: it comes second.
+#
+# **Help.** An error says that a run did not read a node. Read `b` for the frozen nodes and `a` for the senders, not the other way round.
+
+
+# %%
+def pass_c(model, tokens, b, a, senders, receivers, frozen):
+    """What each receiver would be if only the senders were as on x_new.
+
+    tokens: x_orig. b: a run on x_orig that read the frozen nodes. a: a run on x_new that read the
+    senders. senders, receivers, frozen: lists of nodes.
+    Returns: a dict from each receiver to its value.
+    """
+    # solution
+    writes = {node: b[node] for node in frozen}
+    writes |= {node: a[node] for node in senders}
+    return run(model, tokens, reads=receivers, writes=writes)
+    # end of solution
+
+
+# %%
+check(pass_c)
+
+# %% [markdown] exercise="5.3" kind="implement" minutes=10 difficulty=2 importance=5 points=2
+# ## 5.3 Write pass D
+#
+# Pass C has stored a value for each receiver.
+# Pass D runs $x_\text{orig}$ with the receivers set to these values, lets everything else react, and returns the logits at END.
+# One receiver is special: if it is the logits themselves, there is nothing left to run.
+#
+# **Goal.** The logits of pass D, whatever receives.
+#
+# **Out of scope.** The metric.
+#
+# **Hint 1.** What is frozen in pass D, and is the sender patched?
+#
+# **Hint 2.** One call of `run`, whose writes are what C stored.
+#
+# **Hint 3.** `run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]`
+#
+# **Help.** With the logits as receiver nothing changes. `run` reads a value before it is replaced, so it reads the logits of pass B. Return the stored ones.
+
+
+# %%
+def pass_d(model, tokens, stored):
+    """The logits at END when the receivers have the stored values.
+
+    tokens: x_orig. stored: a dict from each receiver to its value from pass C.
+    Returns: a tensor [batch, vocab].
+    """
+    # solution
+    if LOGITS in stored:
+        return stored[LOGITS]
+    return run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]
+    # end of solution
+
+
+# %%
+check(pass_d)
+
+# %% [markdown] exercise="5.4" kind="implement" minutes=40 difficulty=4 importance=5 points=6
+# ## 5.4 All of path patching in 25 lines
+#
+# Now without `run`: four passes with TransformerLens alone, as you would write them for your own model.
+# The sender is a head's output, `blocks.{layer}.attn.hook_z`; the receiver is a head's query, key or value, `blocks.{layer}.attn.hook_q` (or `_k`, `_v`).
+# Each has the shape [batch, pos, head, d_head].
+# You get plain token ids, and for each prompt the position at which both the sender is patched and the receiver is set.
+#
+# `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
+# `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
+#
+# **Goal.** The logits of pass D at all positions.
+#
+# **Out of scope.** Several senders or receivers.
+#
+# **Hint 1.** Which of the four passes can `run_with_cache` do alone, and which of its values does each of the other two need?
+#
+# **Hint 2.** Pass C has a hook for `hook_z` of *every* layer, which returns B's value with the sender exchanged in its own layer, and one for the receiver that stores a clone and returns nothing. Pass D has a single hook.
+#
+# **Hint 3.** `new = value.clone(); new[rows, at, head] = stored; return new`, with `rows = torch.arange(len(at))`.
+#
+# **Help.** The stored receiver changes while I look at it. A later hook may edit the same tensor in place: store `value[rows, at, head].clone()`.
+#
+# **Help.** My hooks find the name of another hook point. A point may have two names, and `hook.name` is the other one. Let the function know its layer, and do not ask the hook.
+#
+# **Help.** My second call gives another result than my first. Hooks from `add_hook` stay on the model; `run_with_hooks` takes its own off again.
+
+
+# %%
+def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
+    """Path patching of one head to one input of another head.
+
+    x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
+    or "k" or "v" in the third place. at: position in each prompt [batch].
+    Returns: the logits of pass D, a tensor [batch, pos, vocab].
+    """
+    # solution
+    import torch
+
+    (i, j), (layer, head, kind) = sender, receiver
+    rows, stored = torch.arange(len(at)), {}
+    name = f"blocks.{layer}.attn.hook_{kind}"
+    _, a = model.run_with_cache(x_new)
+    _, b = model.run_with_cache(x_orig)
+
+    def freeze(k):
+        def hook_z(value, hook):
+            frozen = b[f"blocks.{k}.attn.hook_z"].clone()
+            if k == i:
+                frozen[rows, at, j] = a[f"blocks.{k}.attn.hook_z"][rows, at, j]
+            return frozen
+
+        return f"blocks.{k}.attn.hook_z", hook_z
+
+    def store(value, hook):
+        stored["R"] = value[rows, at, head].clone()
+
+    def put(value, hook):
+        value = value.clone()
+        value[rows, at, head] = stored["R"]
+        return value
+
+    every = [freeze(k) for k in range(model.cfg.n_layers)]
+    model.run_with_hooks(x_orig, fwd_hooks=[*every, (name, store)])
+    return model.run_with_hooks(x_orig, fwd_hooks=[(name, put)])
+    # end of solution
+
+
+# %%
+check(path_patch_by_hooks)
+
+# %% [markdown] exercise="5.5" kind="repair" minutes=15 difficulty=2 importance=4 points=3
+# ## 5.5 Repair a path patcher
+#
+# This function runs without an error, and its numbers are wrong.
+# There are two mistakes, one in pass C and one in pass D.
+# Say what each pass does, in words, before you run the check.
+#
+# **Goal.** The logits of pass D at END. Change as little as you can.
+#
+# **Out of scope.** Receivers that are the logits.
+#
+# **Hint 1.** Which writes of pass C does `run` apply last?
+#
+# **Hint 2.** In pass D, which node keeps its value of $x_\text{orig}$ for all readers but R?
+#
+# **Hint 3.** `writes = freeze | patch` is right only if a patch has the same key as the freeze; a dict keeps the *place* of its first entry.
+#
+# **Help.** I exchanged the two dicts and nothing changed. In Python, `x | y` keeps the order of `x`: what counts is which of the two is written later.
+
+
+# %%
+def repaired(model, prompts, senders, receivers):
+    """Path patching with all heads frozen: the logits of pass D at END, a tensor [batch, vocab].
+
+    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. senders, receivers: lists of nodes.
+    """
+    # solution
+    b = run(model, prompts.clean, reads=heads(model))
+    a = run(model, prompts.corrupt, reads=senders)
+    patch = {node: a[node] for node in senders}
+    freeze = {node: b[node] for node in heads(model)}
+    c = run(model, prompts.clean, reads=receivers, writes=freeze | patch)
+    d = run(model, prompts.clean, reads=[LOGITS], writes=c)
+    return d[LOGITS]
+    # instead
+    # b = run(model, prompts.clean, reads=heads(model))
+    # a = run(model, prompts.corrupt, reads=senders)
+    # patch = {node: a[node] for node in senders}
+    # freeze = {node: b[node] for node in heads(model)}
+    # c = run(model, prompts.clean, reads=receivers, writes=patch | freeze)
+    # d = run(model, prompts.clean, reads=[LOGITS], writes=c | patch)
+    # return d[LOGITS]
+    # end of solution
+
+
+# %%
+check(repaired)
+
+# %% [markdown] exercise="5.6" kind="implement" minutes=15 difficulty=2 importance=4 points=3
+# ## 5.6 Noising and denoising
+#
+# Noising runs the clean prompt and inserts values from the corrupt one; denoising runs the corrupt prompt and inserts values from the clean one.
+# Write both for an activation patch of some nodes.
+# In each, the change is the logit difference with the patch minus the logit difference of the *same* run without it.
+# Then try it on `toy("and")` and `toy("or")`: in which of the two does one head matter in noising, and in which in denoising?
+#
+# **Goal.** Two changes for each prompt, in logits.
+#
+# **Out of scope.** Percentages, and averages over prompts.
+#
+# **Hint 1.** In denoising, which run is patched, and what is its logit difference before?
+#
+# **Hint 2.** `activation_patch(model, tokens, source, nodes=nodes)`: the tokens that are run, and a run on the other prompt that read the nodes.
+#
+# **Hint 3.** `logit_diff(activation_patch(model, prompts.corrupt, b, nodes=nodes), prompts)`, less the logit difference of the corrupt run.
+#
+# **Help.** My denoising number is about as large as the whole logit difference. You compared the patched corrupt run with the *clean* run.
+
+
+# %%
+def both_directions(model, prompts, nodes):
+    """The change of the logit difference by an activation patch of the nodes, in both directions.
+
+    Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
+    """
+    # solution
+    b = run(model, prompts.clean, reads=[*nodes, LOGITS])
+    a = run(model, prompts.corrupt, reads=[*nodes, LOGITS])
+    noised = activation_patch(model, prompts.clean, a, nodes=nodes)
+    denoised = activation_patch(model, prompts.corrupt, b, nodes=nodes)
+    return {
+        "noising": logit_diff(noised, prompts) - logit_diff(b[LOGITS], prompts),
+        "denoising": logit_diff(denoised, prompts) - logit_diff(a[LOGITS], prompts),
+    }
+    # end of solution
+
+
+# %%
+check(both_directions)

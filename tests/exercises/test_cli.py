@@ -1,0 +1,221 @@
+"""The terminal: python -m exercises."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from exercises import __main__ as terminal
+from exercises import progress
+from exercises.__main__ import main
+
+ROOT = Path(__file__).parent.parent.parent
+ANSWER = '    return {"pass B": 5, "pass C": 8, "overwrite R": 15}\n'
+STUB = '    raise NotImplementedError("1.1 is not written yet")\n'
+
+
+@pytest.fixture
+def say(own_desk, capsys):
+    """Run a command. Returns: the exit code and what was printed."""
+
+    def said(*words: str) -> tuple[int, str]:
+        code = main(list(words))
+        return code, capsys.readouterr().out
+
+    return said
+
+
+def solve(folder: Path, answer: str = ANSWER) -> None:
+    path = folder / "ch01_sum.py"
+    text = path.read_text()
+    assert STUB in text
+    path.write_text(text.replace(STUB, answer))
+
+
+def test_the_list_shows_state_time_and_tries(say, own_desk):
+    for words in ((), ("list",)):
+        code, out = say(*words)
+        assert code == 0
+        assert "Chapter 5: exercises/ch05_four_passes.py, or .ipynb" in out
+        assert "  [ ] 5.2  Write pass C (15 min, 3 points, implement)" in out
+    progress.record("5.2", state="failed", tries=2)
+    progress.record("5.3", state="passed", tries=1, hints=3)
+    progress.record("5.4", hints=1)
+    progress.record("6.1", state="handed in", tries=1)
+    out = say()[1]
+    assert "[!] 5.2" in out and "2 tries, 0 hints)" in out
+    assert "[x] 5.3" in out and "1 tries, 3 hints)" in out
+    assert "0 tries, 1 hints)" in out and "[x] 6.1" in out
+
+
+def test_check_one_a_chapter_and_all(say, own_desk):
+    assert say("check", "1.1") == (1, "1.1 by_hand: not written yet.\n\n")
+    solve(own_desk)
+    assert say("check", "1.1") == (0, "1.1 by_hand: right, on the call.\n\n")
+    code, out = say("check", "1")
+    assert code == 1 and out.endswith("1 of 3 are right.\n")
+    code, out = say("check", "all")
+    assert code == 1 and "5.5 repaired: not yet." in out and out.endswith("1 of 12 are right.\n")
+    assert say("check")[1].endswith("1 of 12 are right.\n")
+    assert progress.of("1.1") == progress.of("1.1") | {"state": "passed", "tries": 4}
+
+
+def test_trouble_in_a_file_is_said_once(say, own_desk):
+    solve(own_desk, "    return {'pass B': 5\n")
+    code, out = say("check", "1")
+    assert code == 1
+    assert out.count("Python cannot read it") == 1
+    assert out.count("cannot be checked") == 3 and "python -m exercises reset 1.1" in out
+
+
+def test_hints_come_one_after_the_other_and_the_last_again(say):
+    seen = [say("hint", "5.2")[1] for _ in range(4)]
+    assert [text.split(":")[0] for text in seen[:3]] == [f"5.2, hint {i} of 3" for i in (1, 2, 3)]
+    assert seen[3] == seen[2] and "What I store is what pass B had." in seen[2]
+    assert progress.of("5.2")["hints"] == 3
+    assert progress.of("5.2")["state"] == "untouched"
+
+
+@pytest.mark.parametrize("command", ["check", "hint", "watch", "reset"])
+def test_an_unknown_exercise_gets_a_suggestion_and_exit_code_2(command, own_desk, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command, "5.22"])
+    assert left.value.code == 2
+    assert "there is no exercise '5.22'; did you mean '5.2'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["hint"], ["reset"], ["hint", "5"], ["reset", "all"], ["chek"]])
+def test_what_is_for_one_exercise_does_not_take_many(words, own_desk, capsys):
+    before = (own_desk / "ch05_four_passes.py").read_text()
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2 and capsys.readouterr().err
+    assert (own_desk / "ch05_four_passes.py").read_text() == before
+    assert not (own_desk / "kept").exists()
+
+
+def test_status_shows_a_bar_for_each_chapter_and_for_all(say):
+    progress.record("1.1", state="passed")
+    progress.record("1.2", state="failed")
+    progress.record("6.1", state="handed in")
+    code, out = say("status")
+    assert code == 0 and out.splitlines() == [
+        "chapter 1  [######..............] 1 of 3, 1 of 7 points",
+        "chapter 5  [....................] 0 of 6, 0 of 20 points",
+        "chapter 6  [######..............] 1 of 3, 6 of 17 points",
+        "all        [###.................] 2 of 12, 7 of 44 points",
+    ]
+
+
+def test_reset_says_where_the_file_is_kept(say, own_desk):
+    solve(own_desk)
+    say("check", "1.1")
+    code, out = say("reset", "1.1")
+    (kept,) = (own_desk / "kept").iterdir()
+    assert code == 0
+    assert out == (
+        f"1.1 by_hand: the empty function is back; the file as it was: exercises/kept/{kept.name}\n"
+    )
+    assert ANSWER in kept.read_text() and STUB in (own_desk / "ch01_sum.py").read_text()
+    (own_desk / "ch01_sum.py").unlink()
+    assert say("reset", "1.1")[1] == "1.1 by_hand: the empty function is back\n"
+
+
+def watch(own_desk, monkeypatch, *steps) -> list[str]:
+    """What `watch` prints after each of several edits."""
+    monkeypatch.setattr(terminal, "PAUSE", 0)
+    printed: list[list[str]] = [[]]
+    monkeypatch.setattr(terminal, "say", lambda text: printed[-1].append(text))
+    todo = iter(steps)
+
+    def once() -> bool:
+        step = next(todo, None)
+        if step is not None:
+            printed.append([])
+            step()
+        return step is None
+
+    assert terminal.watch(terminal.some("all"), once) == 0
+    return ["\n".join(lines) for lines in printed]
+
+
+def test_watch_checks_what_changed_and_nothing_else(own_desk, monkeypatch):
+    path = own_desk / "ch01_sum.py"
+    start, solved, idle, broken, gone = watch(
+        own_desk,
+        monkeypatch,
+        lambda: solve(own_desk),
+        lambda: None,
+        lambda: path.write_text(path.read_text().replace(ANSWER, "    return {\n")),
+        path.unlink,
+    )
+    assert start.startswith("Watching.")
+    assert "1.1 by_hand: right" in solved and " s)" in solved
+    assert "1.2" not in solved and "5.2" not in solved
+    assert idle == ""
+    assert broken.count("Python cannot read it") == 1 and "1.2" not in broken
+    assert "ch01_sum.py is not there." in gone
+
+
+def test_control_c_ends_quietly(own_desk, monkeypatch, capsys):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    assert main(["watch", "1.1"]) == 130
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A copy of the folder `exercises` alone, without `solutions`, as a class would get it."""
+    parts = shutil.ignore_patterns("progress*.json", "kept", "__pycache__")
+    shutil.copytree(ROOT / "exercises", tmp_path / "exercises", ignore=parts)
+    for stem, text in terminal.catalogue.pages().items():
+        (tmp_path / "exercises" / f"{stem}.py").write_text(text)
+    return tmp_path
+
+
+def start(clone: Path, *words: str, **more) -> subprocess.Popen:
+    path = {"PYTHONPATH": f"{clone}:{ROOT}", "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=clone, env=path, stdout=subprocess.PIPE, text=True, **more
+    )
+
+
+def test_the_file_itself_can_be_run(clone):
+    solve(clone / "exercises")
+    out, _ = start(clone, "exercises/ch01_sum.py").communicate()
+    assert out.splitlines() == [
+        "1.1 by_hand: right, on the call.",
+        "1.2 r_in_pass_c: not written yet.",
+        "1.3 five: not written yet.",
+    ]
+    assert (clone / "exercises" / "progress.json").exists()
+
+
+def test_a_list_does_not_wait_for_torch(clone):
+    code = "import sys; from exercises.__main__ import main; main(['status']); main(['list'])"
+    code += "; main(['hint', '5.2']); sys.exit('torch' in sys.modules)"
+    process = start(clone, "-c", code)
+    out, _ = process.communicate()
+    assert process.returncode == 0 and "5.2, hint 1 of 3" in out
+
+
+def test_watch_answers_within_seconds(clone):
+    process = start(clone, "-m", "exercises", "watch", "5")
+    try:
+        assert process.stdout.readline().startswith("Watching.")
+        path = clone / "exercises" / "ch05_four_passes.py"
+        stub = '    raise NotImplementedError("5.3 is not written yet")\n'
+        path.write_text(path.read_text().replace(stub, "    return stored\n"))
+        saved = time.perf_counter()
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines[1] == "5.3 pass_d: not yet.\n"
+        assert time.perf_counter() - saved < 10  # two on a quiet machine
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
