@@ -64,8 +64,7 @@ def show_list(chosen: Chosen) -> int:
         used = (
             f", {row['tries']} tries, {row['hints']} hints" if row["tries"] + row["hints"] else ""
         )
-        about = f"{e.minutes} min, {e.points} points, {e.kind}"
-        print(f"  [{MARKS[row['state']]}] {e.id}  {e.title} ({about}{used})")
+        print(f"  [{MARKS[row['state']]}] {e.id}  {e.title} ({e.about}{used})")
     print("\nWrite in a file, then: python -m exercises check 5.2. More: python -m exercises -h")
     return 0
 

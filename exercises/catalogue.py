@@ -30,6 +30,12 @@ class Exercise:
     helps: list[str]
 
     @property
+    def about(self) -> str:
+        """How long, how much, of which kind."""
+        points = "1 point" if self.points == 1 else f"{self.points} points"
+        return f"{self.minutes} min, {points}, {self.kind}"
+
+    @property
     def chapter(self) -> str:
         return self.id.split(".")[0]
 
@@ -54,13 +60,14 @@ def keep(path: Path) -> Path:
 
 
 def find(name: str) -> Exercise:
-    """The exercise with this id. Raises: PathPatchError for another name."""
+    """The exercise with this id, or this function. Raises: PathPatchError for another name."""
     known = exercises()
-    if name not in known:
+    found = known.get(str(name)) or named(str(name))  # str: hint(5.2) is as good as hint("5.2")
+    if found is None:
         from pathpatch.errors import PathPatchError, did_you_mean  # a list need not wait for torch
 
-        raise PathPatchError(f"there is no exercise {name!r}; {did_you_mean(name, known)}")
-    return known[name]
+        raise PathPatchError(f"there is no exercise {str(name)!r}; {did_you_mean(name, known)}")
+    return found
 
 
 def named(function: str) -> Exercise | None:

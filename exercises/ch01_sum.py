@@ -12,7 +12,7 @@ from pathpatch import Node, heads, run, toy
 # %% [markdown]
 # ## 1.1 One term of a sum
 #
-# *By hand. Difficulty 1 of 5, importance 5, 5 minutes, 1 points.*
+# *By hand. Difficulty 1 of 5, importance 5, 5 minutes, 1 point.*
 #
 # A receiver reads the sum $R = p + q + h$, and none of the three depends on another.
 # On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 7$, $q = 3$, $h = 5$.

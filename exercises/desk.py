@@ -53,14 +53,16 @@ def read_page(stem: str, folder: Path | None = None, limit: float = LIMIT) -> Pa
     page = Page((folder or catalogue.FOLDER) / f"{stem}.py")
     name = page.path.name
     try:
-        tree = ast.parse(page.path.read_text(encoding="utf-8"))
+        text = page.path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
     except OSError:
         page.trouble = f"{name} is not there."
         return page
-    except (SyntaxError, ValueError) as error:  # ValueError: it is not even text
-        line = getattr(error, "lineno", "?")
-        what = (getattr(error, "text", "") or "").strip()
-        page.trouble = f"{name}, line {line}:  {what}\n  Python cannot read it: {error}"
+    except SyntaxError as error:
+        page.trouble = f"Python cannot read {name}: {error.msg}.\n  {_place(stem, text, error)}"
+        return page
+    except ValueError as error:
+        page.trouble = f"Python cannot read {name}: {error}."
         return page
     page.names = {"__name__": stem, "__file__": str(page.path)}
     with _reading():
@@ -72,6 +74,18 @@ def read_page(stem: str, folder: Path | None = None, limit: float = LIMIT) -> Pa
                 what = f"{name}, line {statement.lineno}: {type(error).__name__}: {error}"
                 page.trouble = page.trouble or what
     return page
+
+
+def _place(stem: str, text: str, error: SyntaxError) -> str:
+    """The line that Python cannot read, and the exercise in which it is."""
+    number = error.lineno or 1
+    place = f"line {number}:  {(error.text or '').strip()}"
+    for e in catalogue.exercises().values():
+        where = lines_of(text, e.function) if e.stem == stem else None
+        if where and where.start < number <= where.stop:
+            back = f"python -m exercises reset {e.id} puts the empty function back"
+            return f"{place}\n  That is in {e.id} {e.function}: mend it, or {back}."
+    return place
 
 
 @contextmanager
@@ -90,12 +104,11 @@ def check_page(page: Page, exercise: Exercise, limit: float = LIMIT) -> Verdict:
     function = page.names.get(exercise.function)
     if callable(function):
         return mark(exercise, function, limit)
-    return Verdict(
-        "failed",
-        f"{exercise.id} {exercise.function}: cannot be checked; {page.path.name} has no such "
-        f"function that can be read.\n  python -m exercises reset {exercise.id} puts the empty one "
-        "back, and keeps your file.",
-    )
+    why = f"{page.path.name} cannot be read"
+    if page.names:
+        why = f"{page.path.name} has no such function, or it failed"
+        why += f".\n  python -m exercises reset {exercise.id} puts the empty one back"
+    return Verdict("failed", f"{exercise.id} {exercise.function}: cannot be checked; {why}.")
 
 
 def reset(exercise: Exercise) -> Path | None:

@@ -6,9 +6,9 @@ from exercises.catalogue import find
 
 def hint(name: str) -> None:
     """See `exercises.hint`."""
-    hints, helps = find(name).hints, find(name).helps
-    given = min(progress.of(name)["hints"] + 1, len(hints))
-    print(f"{name}, hint {given} of {len(hints)}: {hints[given - 1]}")
-    if given == len(hints):
-        print("\n".join(helps))
-    progress.record(name, hints=given)
+    e = find(name)
+    given = min(progress.of(e.id)["hints"] + 1, len(e.hints))
+    print(f"{e.id}, hint {given} of {len(e.hints)}: {e.hints[given - 1]}")
+    if given == len(e.hints):
+        print("\n".join(e.helps))
+    progress.record(e.id, hints=given)

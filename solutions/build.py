@@ -82,19 +82,14 @@ def as_ipynb(notebook: Any) -> str:
 def facts(task: Task) -> str:
     """Kind, difficulty, importance, minutes and points in a line."""
     parts = [form.format(task.facts[fact]) for fact, form in WORDS.items()]
-    return (
-        f"*{task.facts['kind'].capitalize()}. {', '.join(parts)}, {task.facts['points']} points.*"
-    )
+    points = "1 point" if task.facts["points"] == 1 else f"{task.facts['points']} points"
+    return f"*{task.facts['kind'].capitalize()}. {', '.join(parts)}, {points}.*"
 
 
 def statement(task: Task) -> str:
     """What a learner reads above the code."""
     parts = [f"## {task.id} {task.title}", facts(task), task.parts[""]]
-    parts += [
-        f"**{word}.** {task.parts[word]}"
-        for word in ("Goal", "Out of scope", "Marking")
-        if word in task.parts
-    ]
+    parts += [f"**{word}.** {task.parts[word]}" for word in SHOWN if word in task.parts]
     return "\n\n".join([*parts, f'Stuck? `hint("{task.id}")`'])
 
 

@@ -81,18 +81,26 @@ def test_leaving_or_looping_does_not_stop_the_reading(page):
     assert time.perf_counter() - started < 3
 
 
-def test_a_file_that_is_not_python_shows_the_line(page):
+def test_a_file_that_is_not_python_shows_the_line_and_the_exercise(page):
     edit(page, STUB, "    return {'pass B': 5\n")
     read = read_page("ch01_sum")
-    assert "ch01_sum.py, line" in read.trouble and "return {'pass B': 5" in read.trouble
-    assert "Python cannot read it" in read.trouble
-    verdict = check_page(read, find("1.1"))
-    assert verdict.state == "failed" and "reset 1.1" in verdict.text
+    assert read.trouble.startswith("Python cannot read ch01_sum.py: '{' was never closed.")
+    assert "line 34:  return {'pass B': 5\n  That is in 1.1 by_hand: mend it, or" in read.trouble
+    assert "python -m exercises reset 1.1" in read.trouble
+    assert state("1.1") == state("1.2") == "failed"
+    page.write_text("a b\n" + catalogue.pages()["ch01_sum"])
+    assert read_page("ch01_sum").trouble.endswith("line 1:  a b")
+
+
+def test_a_function_that_is_gone_can_be_put_back(page):
+    page.write_text("x = 1\n")
+    verdict = check_page(read_page("ch01_sum"), find("1.1"))
+    assert verdict.state == "failed" and "reset 1.1 puts the empty one back" in verdict.text
 
 
 def test_a_file_that_is_not_text_or_not_there_says_so(page):
     page.write_bytes(b"\xff\xfe")
-    assert "Python cannot read it" in read_page("ch01_sum").trouble
+    assert "Python cannot read ch01_sum.py: 'utf-8' codec" in read_page("ch01_sum").trouble
     page.unlink()
     assert read_page("ch01_sum").trouble == "ch01_sum.py is not there."
     assert state("1.1") == "failed"
