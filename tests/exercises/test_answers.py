@@ -30,7 +30,7 @@ def test_the_untouched_stub_fails_with_our_words(exercise: Exercise, tmp_path, r
     (tmp_path / f"{exercise.stem}.py").write_text(pages()[exercise.stem])
     page = read_page(exercise.stem, tmp_path)
     assert not page.trouble
-    verdict = judge(exercise, page.names[exercise.function])
+    verdict = judge(exercise, page.names[exercise.function], limit=600)
     if exercise.kind == "repair":
         found = verdict.state == "failed" and "still as it was given" in verdict.text
     else:
@@ -44,14 +44,14 @@ def test_the_untouched_stub_fails_with_our_words(exercise: Exercise, tmp_path, r
 def test_the_solution_passes(exercise: Exercise, record_property):
     page = read_page(exercise.stem, SOLUTIONS)
     assert not page.trouble
-    verdict = judge(exercise, page.names[exercise.function])
+    verdict = judge(exercise, page.names[exercise.function], limit=600)
     record_property(exercise.id, ("solution passes", verdict.right))
     assert verdict.right, verdict.text
 
 
 @pytest.mark.parametrize("answer", RIGHT, ids=str)
 def test_a_right_answer_written_differently_passes(answer: Answer, record_property):
-    verdict = judge(exercises()[answer.exercise], answer.function)
+    verdict = judge(exercises()[answer.exercise], answer.function, limit=600)
     record_property(answer.exercise, ("alternatives accepted", verdict.right))
     assert verdict.right, verdict.text
 
