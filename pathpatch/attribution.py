@@ -20,16 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.activation import check_sets
-from pathpatch.blocks import about, as_array, blocks
+from pathpatch.blocks import blocks
 from pathpatch.cost import say
 from pathpatch.deltas import measure, receive, supports
-from pathpatch.effects import About, Effects
+from pathpatch.edges import table
+from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, gradients, run
-from pathpatch.ioi import templates
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, Sets
+from pathpatch.nodes import LOGITS, Node
 from pathpatch.prompts import Prompts
 from pathpatch.spec import FROZEN, Spec, first_layer, names
 from pathpatch.suffix import Question, Scene, look, pass_d, stream, take
@@ -64,10 +64,9 @@ def node_attribution(
                 f"attribution takes nodes one by one, got {name}; activation_sweep takes sets"
             )
     asked = {"receivers": [], "frozen": "nothing", "engine": _engine(model, prompts, steps)}
-    details = about(model, prompts, sets, metric, **asked)
     single = [node for (node,) in sets]
     parts = (_of_nodes(model, block, single, steps, metric) for block in blocks(prompts))
-    return _table(prompts, sets, details, parts)
+    return table(model, prompts, sets, metric, parts, **asked)
 
 
 def edge_attribution(
@@ -102,15 +101,14 @@ def edge_attribution(
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)
-    details = about(model, prompts, spec.senders, metric, **asked)
     parts = (_of_edges(model, block, spec, steps) for block in blocks(prompts))
-    return _table(prompts, spec.senders, details, parts)
+    return table(model, prompts, spec.senders, metric, parts, **asked)
 
 
 def _of_nodes(
     model: Model, prompts: Prompts, nodes: Sequence[Node], steps: int, metric: Metric
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "node batch"]]:
-    """The metric of the clean run, and the estimated changes."""
+    """The metric of the clean run, and the same plus the estimated changes."""
     a = run(model, prompts.corrupt, reads=[*nodes, EMBED])
     b = run(model, prompts.clean, reads=[*nodes, EMBED, LOGITS])
     changes = b[LOGITS].new_zeros(len(nodes), len(prompts))
@@ -122,13 +120,14 @@ def _of_nodes(
         slopes = gradients(model, prompts.clean, of, nodes=nodes, writes=writes)
         for i, node in enumerate(nodes):
             changes[i] += weight * ((a[node] - b[node]) * slopes[node]).flatten(1).sum(1)
-    return of(b[LOGITS]), changes
+    base = of(b[LOGITS]).double()
+    return base, base + changes
 
 
 def _of_edges(
     model: Model, prompts: Prompts, spec: Spec, steps: int
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "sender batch"]]:
-    """The metric of the clean run, and the estimated changes."""
+    """The metric of the clean run, and the same plus the estimated changes."""
     question = Question.ask(model, prompts.clean, spec.receivers, spec.frozen)
     scene = look(question, prompts.corrupt, [*spec.senders, [EMBED]])
     base = spec.metric(scene.b[LOGITS], prompts)
@@ -141,7 +140,7 @@ def _of_edges(
             for node in nodes:
                 slope = take(slopes[1 + first_layer([node])], scene.places(node))
                 changes[i] += weight * (_written(scene, node) * slope).sum((1, 2))
-    return base, changes
+    return base, base.double() + changes
 
 
 def _slopes(
@@ -189,11 +188,3 @@ def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     said = f"{name} (a backward pass counts as two)"
     say(model, prompts, said, 2 + 3 * max(1, steps))
     return name
-
-
-def _table(
-    prompts: Prompts, sets: Sets, details: About, parts: Iterable[tuple[Tensor, Tensor]]
-) -> Effects:
-    """The estimates of all blocks of prompts in one table."""
-    base, changes = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
-    return Effects(names(sets), base, base + changes, details, templates(prompts))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pathpatch.cost import say
 from pathpatch.errors import PathPatchError
-from pathpatch.knockouts import CANDIDATES, POSITIONS, REFERENCES, Ablation, Knockout
+from pathpatch.knockouts import CHOICES, Ablation, Knockout
 from pathpatch.models import Model
 from pathpatch.nodes import Node, as_nodes
 from pathpatch.prompts import Prompts
@@ -124,10 +124,10 @@ def choices(
     if rules.generator is None:
         raise PathPatchError("shuffle draws at random: give Ablation a generator")
     circuit, rows, seed = as_nodes(circuit), [], rules.generator.integers(2**32)
-    combinations = list(product(REFERENCES, CANDIDATES, POSITIONS))
+    combinations = list(product(*CHOICES.values()))
     say(model, prompts, "table of choices", 4 * len(combinations))
-    for reference, candidates, positions in tqdm(combinations, delay=2, desc="choices"):
-        choice = {"reference": reference, "candidates": candidates, "positions": positions}
+    for chosen in tqdm(combinations, delay=2, desc="choices"):
+        choice = dict(zip(CHOICES, chosen, strict=True))
         generator = np.random.default_rng(seed)  # the same shuffle in all rows
         knockout = Knockout(model, prompts, replace(rules, **choice, generator=generator))
         nodes = [n for n in circuit if n.everywhere() in knockout.reference or n.kind != "mlp_out"]

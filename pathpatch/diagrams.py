@@ -1,37 +1,36 @@
-"""The four passes with their values, and circuits, as diagrams."""
+"""The four passes with their values as a diagram."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import ConnectionPatch, Patch
 
-from pathpatch.layout import LINE, WIDTH, Panel
 from pathpatch.models import Model
 from pathpatch.nodes import Node
-from pathpatch.passes import At, stage
-from pathpatch.picture import Cell, FourPasses, four_passes
-from pathpatch.plots import arrow, box, sheet, text
+from pathpatch.passes import At, FourPasses, Pass, Stage, four_passes, stage
+from pathpatch.plots import Point, arrow, box, sheets, text
 from pathpatch.prompts import Prompts
 from pathpatch.readout import Show
 
-RED, YELLOW = ("#f09a8d", "#a61c00"), ("#ffe28a", "#8a6a00")  # face and outline
-GREY, WHITE, TOKEN = ("#cfcfcf", "#6e6e6e"), ("white", "black"), ("white", "#9a9a9a")
-HATCH = {"white": "#b8b8b8", RED[0]: "#d46a5a"}
-CHANGED: dict[str, Any] = {"color": "black", "lw": 2.2}
-SAME: dict[str, Any] = {"color": "#a0a0a0", "lw": 0.9}
-HANDED: dict[str, Any] = {"color": YELLOW[1], "lw": 1.4, "linestyle": (0, (3, 2))}
+Style = dict[str, Any]  # as matplotlib takes it
+
+SENDER, RECEIVER = Style(fc="#f09a8d", ec="#a61c00"), Style(fc="#ffe28a", ec="#8a6a00")
+FROZEN, WHITE = Style(fc="#cfcfcf", ec="#6e6e6e"), Style(fc="white", ec="black")
+TOKEN = Style(fc="white", ec="#9a9a9a")
+HATCH = {"white": "#b8b8b8", SENDER["fc"]: "#d46a5a"}
+CHANGED, SAME = Style(color="black", lw=2.2), Style(color="#a0a0a0", lw=0.9)
+STYLE = {True: CHANGED, False: SAME}  # of a line: does it carry a change?
+HANDED = Style(color=RECEIVER["ec"], lw=1.4, linestyle=(0, (3, 2)))
 WRITERS = ("embed", "z", "mlp_out", "resid_post")  # what adds to the residual stream
-OUT = 0.085  # how far from a box the lines go to the stream, in inches
 NAMES = {"z": "head", "q": "query", "k": "key", "v": "value", "mlp_out": "MLP"}
 FROM = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
-TITLES = {
-    "A": r"$x_\mathrm{new}$",
-    "B": r"$x_\mathrm{orig}$",
-    "C": r"$x_\mathrm{orig}$, sender patched",
-    "D": r"$x_\mathrm{orig}$, receiver patched",
-}
+DONE = {"C": ", sender patched", "D": ", receiver patched"}
+# In inches: the book's page, a line of text and a bold character in it, and how far from a box
+# the lines go to the stream.
+WIDTH, LINE, CHARACTER, OUT = 7.5, 0.135, 0.062, 0.085
 
 
 def pass_diagram(
@@ -59,117 +58,127 @@ def pass_diagram(
     Source: Wang et al. 2023, App. B, Fig. 11. Book: chapter 5.
     """
     ends = {"senders": senders, "receivers": receivers}
-    data = four_passes(model, prompts, **ends, nodes=nodes, frozen=frozen, show=show)
-    panel = Panel(data)
-    height = 4 // panel.per_row * panel.height + 0.5
-    figure = Figure(figsize=(WIDTH, height))
-    behind, corner = sheet(figure, 0.0, 0.0, WIDTH, height), {}
-    for i, name in enumerate("ABCD"):
-        row, column = divmod(i, panel.per_row)
-        corner[name] = column * panel.width, height - (row + 1) * panel.height
-        axes = sheet(figure, *corner[name], panel.width, panel.height)
-        PassDrawing(axes, name, data, panel).draw()
+    data = four_passes(model, prompts, **ends, nodes=nodes, frozen=frozen)
+    plan = Drawing(data, show)
+    figure = sheets(plan.width, plan.height, 4 // plan.per_row, plan.per_row, below=0.5)
+    for axes, one in zip(figure.axes, data.passes, strict=True):
+        plan.draw(axes, one)
+    *_, c, d = (axes.transData for axes in figure.axes)
     for i, node in enumerate(data.receivers):
-        (x, y), half = panel.center[node], panel.box_width / 2
+        (x, y), half = plan.center[node], plan.box_width / 2
         y += 0.1 * (i - (len(data.receivers) - 1) / 2)  # receivers side by side: arrows apart
-        start = corner["C"][0] + x + half, corner["C"][1] + y
-        arrow(behind, start, (corner["D"][0] + x - half, corner["D"][1] + y), **HANDED)
-    _legend(sheet(figure, 0.0, 0.0, WIDTH, 0.5))
+        handed = ConnectionPatch((x + half, y), (x - half, y), c, d, arrowstyle="-|>", **HANDED)
+        figure.add_artist(handed).set(mutation_scale=9, zorder=-1)
+    _legend(figure)
     return figure
 
 
-@dataclass
-class PassDrawing:
-    """One pass on its own axes."""
+class Drawing:
+    """Where everything stands in the drawing of a pass, from its lower left corner, in inches.
 
-    axes: Axes
-    name: str
-    data: FourPasses
-    panel: Panel
+    rail: position -> x of the line that is its residual stream. bottom and top: stage -> y of its
+    boxes. center: node -> (x, y).
+    """
 
-    def draw(self) -> None:
-        y = self.panel.height
-        text(self.axes, (0.06, y - 0.15), f"Pass {self.name}", size=10, weight="bold", ha="left")
-        text(self.axes, (0.06, y - 0.33), TITLES[self.name], ha="left")
-        for at in self.data.positions:
-            self._stream(at)
-        for node in self.data.nodes:
-            if self._cell(node).role not in ("patched", "frozen"):
-                self._reads(node)
-            if node.kind in WRITERS:
-                (x, _), y = self.panel.center[node], self.panel.top[stage(node)]
-                out = (x, y), (x, y + OUT), (self.panel.rail[node.at], y + OUT)
-                arrow(self.axes, *out, **self._style(self._cell(node).differs))
-            self._box(node)
-
-    def _cell(self, node: Node) -> Cell:
-        return self.data.cells[self.name, node]
-
-    def _style(self, changed: bool) -> dict[str, Any]:
-        return CHANGED if changed else SAME
-
-    def _seen(self, node: Node) -> list[At]:
-        """Other positions that a head attends to, of which no key or value is drawn."""
-        drawn = [node.at, *(n.at for n in self.data.inputs[node])]
-        return [at for at in self._cell(node).looks if at not in drawn]
-
-    def _stream(self, at: At) -> None:
-        """The token, and the line of its residual stream up to what reads it last."""
-        word, panel, x = self.data.words[self.name, at], self.panel, self.panel.rail[at]
-        differs = word != self.data.words["B", at]
-        width = panel.box_width + 0.13
-        center = x - 0.04 + width / 2, 0.18
-        new = self.name == "A"
-        box(self.axes, center, (width, 0.2), TOKEN, HATCH["white"] if new else None)
-        weight = "bold" if differs else "normal"
-        text(self.axes, center, f"{at}: {word.strip()}", "white" if new else None, weight=weight)
-        here = [n for n in self.data.nodes if n.at == at]
-        ends = [
-            panel.top[stage(n)] + OUT if n.kind in WRITERS else panel.bottom[stage(n)] - OUT
-            for n in here
-        ]
-        ends += [panel.bottom[stage(n)] - OUT for n in self.data.nodes if at in self._seen(n)]
-        y = 0.28
-        for i in panel.bottom:
-            if y >= max(ends):
+    def __init__(self, data: FourPasses, show: Show | None) -> None:
+        self.data = data
+        each = [(one, node) for one in data.passes for node in data.nodes]
+        self.texts = {(one.name, node): one.text(node, show).split("\n") for one, node in each}
+        rows: dict[tuple[Stage, At], list[Node]] = {}
+        for node in data.nodes:
+            rows.setdefault((stage(node), node.at), []).append(node)
+        slots = [max(len(row) for (_, at), row in rows.items() if at == p) for p in data.positions]
+        longest = max(len(line) for lines in self.texts.values() for line in [*lines, "recomputed"])
+        for self.per_row in (4, 2, 1):  # passes side by side: as many as leave room for the words
+            self.width = WIDTH / self.per_row
+            slot = (self.width - 0.04 - 0.14 * len(slots)) / sum(slots)
+            if slot > 0.04 + CHARACTER * longest:
                 break
-            style = self._style(self.data.streams[self.name, i, at])
-            end = min(panel.top[i] + OUT, max(ends))
-            self.axes.plot([x, x], [y, end], **style, solid_capstyle="projecting", zorder=1)
+        self.box_width = min(slot - 0.04, 1.3)
+        at_x = [0.09 + 0.14 * i + slot * sum(slots[:i]) for i in range(len(slots))]
+        self.rail = dict(zip(data.positions, at_x, strict=True))
+        self.bottom: dict[Stage, float] = {}
+        self.top: dict[Stage, float] = {}
+        self.center: dict[Node, Point] = {}
+        y = 0.28
+        for (i, at), row in rows.items():
+            if i not in self.top:
+                lines = max(len(words) for (_, n), words in self.texts.items() if stage(n) == i)
+                self.bottom[i], self.top[i] = y + 0.27, y + 0.33 + LINE * (2 + lines)
+                y = self.top[i]
+            for k, node in enumerate(row):
+                x = self.rail[at] + 0.09 + k * slot + self.box_width / 2
+                self.center[node] = x, (self.bottom[i] + self.top[i]) / 2
+        self.height = y + 0.5
+
+    def draw(self, axes: Axes, one: Pass) -> None:
+        name = f"Pass {one.name}"
+        text(axes, (0.06, self.height - 0.15), name, ha="left", size=10, weight="bold")
+        done = rf"$x_\mathrm{{{'new' if one.name == 'A' else 'orig'}}}$" + DONE.get(one.name, "")
+        text(axes, (0.06, self.height - 0.33), done, ha="left")
+        for at in self.data.positions:
+            self._stream(axes, one, at)
+        for node in self.data.nodes:
+            if one.role(node) not in ("patched", "frozen"):
+                self._reads(axes, one, node)
+            if node.kind in WRITERS:
+                (x, _), y = self.center[node], self.top[stage(node)]
+                out = (x, y), (x, y + OUT), (self.rail[node.at], y + OUT)
+                arrow(axes, *out, **STYLE[one.differs(node)])
+            self._box(axes, one, node)
+
+    def _seen(self, one: Pass, node: Node) -> list[At]:
+        """Other positions that a head attends to, of which no key or value is drawn."""
+        drawn = [node.at, *(n.at for n in self.data.inputs(node))]
+        return [at for at in self.data.positions if at not in drawn and one.looks(node, at)]
+
+    def _stream(self, axes: Axes, one: Pass, at: At) -> None:
+        """The token, and the line of its residual stream up to what reads it last."""
+        word, x, width, new = one.word(at), self.rail[at], self.box_width + 0.13, one.name == "A"
+        center = x - 0.04 + width / 2, 0.18
+        box(axes, center, (width, 0.2), HATCH["white"] if new else None, **TOKEN)
+        weight = "bold" if word != self.data.passes[1].word(at) else "normal"
+        text(axes, center, f"{at}: {word.strip()}", "white" if new else None, weight=weight)
+        last = [n for n in self.data.nodes if n.at == at or at in self._seen(one, n)][-1]
+        writes = last.at == at and last.kind in WRITERS
+        y, stop = 0.28, self.top[stage(last)] + OUT if writes else self.bottom[stage(last)] - OUT
+        for i in self.bottom:
+            end = min(self.top[i] + OUT, stop)
+            if y < end:
+                style = STYLE[one.stream_differs(i, at)]
+                axes.plot([x, x], [y, end], **style, solid_capstyle="projecting", zorder=1)
             y = end
 
-    def _reads(self, node: Node) -> None:
+    def _reads(self, axes: Axes, one: Pass, node: Node) -> None:
         """What goes into a box: its stream, and for a head what it attends to."""
-        i, (x, _), panel = stage(node), self.panel.center[node], self.panel
-        y, half, inputs = panel.bottom[i], panel.box_width / 2, self.data.inputs[node]
+        i, (x, _), inputs = stage(node), self.center[node], self.data.inputs(node)
+        y, half = self.bottom[i], self.box_width / 2
         side = x - half, y + 0.15
         if node.kind != "embed" and not any(n.kind == "q" for n in inputs):
-            style = self._style(self.data.streams[self.name, i, node.at])
-            arrow(self.axes, (panel.rail[node.at], y - OUT), (x, y - OUT), (x, y), **style)
+            style = STYLE[one.stream_differs(i, node.at)]
+            arrow(axes, (self.rail[node.at], y - OUT), (x, y - OUT), (x, y), **style)
         for n in inputs:
-            (x_n, y_n), style = panel.center[n], self._style(self._cell(n).differs)
+            (x_n, y_n), style = self.center[n], STYLE[one.differs(n)]
             if n.at == node.at:
-                arrow(self.axes, (x_n, panel.top[stage(n)]), (x, y), **style)
+                arrow(axes, (x_n, self.top[stage(n)]), (x, y), **style)
             else:
-                arrow(self.axes, (x_n + half, y_n), side, **style)
-        for at in self._seen(node):
-            style = self._style(self.data.streams[self.name, i, at])
-            arrow(self.axes, (panel.rail[at], y - OUT), side, **style)
+                arrow(axes, (x_n + half, y_n), side, **style)
+        for at in self._seen(one, node):
+            arrow(axes, (self.rail[at], y - OUT), side, **STYLE[one.stream_differs(i, at)])
 
-    def _box(self, node: Node) -> None:
-        cell, (x, y), i = self._cell(node), self.panel.center[node], stage(node)
-        ends = ((self.data.senders, "AC", RED), (self.data.receivers, "CD", YELLOW))
-        colors = next((c for nodes, names, c in ends if node in nodes and self.name in names), None)
-        face, edge = colors or (GREY if cell.role == "frozen" else WHITE)
-        size = self.panel.box_width, self.panel.top[i] - self.panel.bottom[i]
-        box(self.axes, (x, y), size, (face, edge), HATCH.get(face) if cell.from_new else None)
-        role = cell.role + FROM.get(f"{self.name} {cell.role}", "")
-        values = cell.text.split("\n")
-        value = {"weight": "bold" if cell.differs else "normal"}
-        styles = [{}, {"style": "italic"}, *[value] * len(values)]
-        y += LINE * (len(values) + 1) / 2
-        for k, (words, style) in enumerate(zip([_title(node), role, *values], styles, strict=True)):
-            text(self.axes, (x, y - k * LINE), words, face if cell.from_new else None, **style)
+    def _box(self, axes: Axes, one: Pass, node: Node) -> None:
+        role, (x, y), words = one.role(node), self.center[node], self.texts[one.name, node]
+        ends = ((self.data.senders, "AC", SENDER), (self.data.receivers, "CD", RECEIVER))
+        mine = [style for nodes, names, style in ends if node in nodes and one.name in names]
+        style = mine[0] if mine else FROZEN if role == "frozen" else WHITE
+        paper = style["fc"] if one.from_new(node) else None
+        size = self.box_width, self.top[stage(node)] - self.bottom[stage(node)]
+        box(axes, (x, y), size, HATCH.get(style["fc"]) if paper else None, **style)
+        role += FROM.get(f"{one.name} {role}", "")
+        value = {"weight": "bold" if one.differs(node) else "normal"}
+        lines = [(_title(node), {}), (role, {"style": "italic"}), *((w, value) for w in words)]
+        for k, (line, style) in enumerate(lines):
+            text(axes, (x, y + LINE * ((len(lines) - 1) / 2 - k)), line, paper, **style)
 
 
 def _title(node: Node) -> str:
@@ -179,17 +188,13 @@ def _title(node: Node) -> str:
     return f"{NAMES.get(node.kind, node.kind)} {'' if node.layer is None else node.layer}{head}"
 
 
-def _legend(axes: Axes) -> None:
-    new = r"from $x_\mathrm{new}$"
-    faces = (("sender", 0.1, RED), ("receiver", 1.08, YELLOW), ("frozen", 2.12, GREY))
-    for name, x, colors in (*faces, ("recomputed", 3.06, WHITE), (new, 4.3, TOKEN)):
-        box(axes, (x + 0.13, 0.36), (0.26, 0.14), colors, HATCH["white"] if name == new else None)
-        text(axes, (x + 0.33, 0.36), name, ha="left")
-    lines = (("carries a change", 0.1, CHANGED), ("as in pass B", 1.78, SAME))
-    for name, x, style in (*lines, ("stored in C, handed to D", 3.22, HANDED)):
-        arrow(axes, (x, 0.13), (x + 0.4, 0.13), **style)
-        text(axes, (x + 0.47, 0.13), name, ha="left")
-    text(axes, (5.4, 0.36), "bold", weight="bold", ha="left")
-    text(axes, (5.74, 0.36), "value differs from pass B", ha="left")
-    text(axes, (5.4, 0.13), "(A)", style="italic", ha="left")
-    text(axes, (5.74, 0.13), "value taken from pass A", ha="left")
+def _legend(figure: Figure) -> None:
+    boxes = {"sender": SENDER, "receiver": RECEIVER, "frozen": FROZEN, "recomputed": WHITE}
+    boxes[r"from $x_\mathrm{new}$"] = {**TOKEN, "hatch": "////", "hatchcolor": HATCH["white"]}
+    lines = {"carries a change": CHANGED, "as in pass B": SAME, "stored in C, handed to D": HANDED}
+    lines[r"$\mathbf{bold}$: value differs from pass B"] = {"ls": "none"}
+    lines["$(A)$: value taken from pass A"] = {"ls": "none"}
+    keys: list[Any] = [Patch(label=name, lw=1.3, **style) for name, style in boxes.items()]
+    keys += [Line2D([], [], label=name, **style) for name, style in lines.items()]
+    look = Style(ncols=5, fontsize=8, frameon=False, handlelength=1.5, columnspacing=1)
+    figure.legend(handles=keys, loc="lower center", **look)

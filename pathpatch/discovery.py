@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pathpatch.blocks import about, as_array, blocks
+from pathpatch.blocks import blocks
 from pathpatch.cost import duration, plan_spec, say, seconds_each
 from pathpatch.deltas import patch_edges, supports
-from pathpatch.edges import Circuit, Edge
+from pathpatch.edges import Circuit, Edge, table
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
-from pathpatch.ioi import templates
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.models import Model
 from pathpatch.nodes import LOGITS, Node, heads, node_set
@@ -113,19 +112,10 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.clean, nodes, [receiver])
     say(model, prompts, f"{len(edges)} edges", 2)
-    parts = [patch_edges(model, block, edges, metric) for block in blocks(prompts)]
-    base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
-    details = about(
-        model,
-        prompts,
-        [nodes for nodes, _ in edges],
-        metric,
-        receivers=[str(node) for _, node in edges],
-        frozen="heads",
-        engine="fast",
-    )
-    rows = [f"{edge.sender} -> {edge.receiver}" for edge in circuit.edges]
-    return Effects(rows, base, patched, details, templates(prompts))
+    parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
+    asked = {"receivers": [str(node) for _, node in edges], "frozen": "heads", "engine": "fast"}
+    effects = table(model, prompts, [nodes for nodes, _ in edges], metric, parts, **asked)
+    return replace(effects, senders=[f"{e.sender} -> {e.receiver}" for e in circuit.edges])
 
 
 def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:
@@ -152,7 +142,7 @@ def _open(
     """Those that matter at all: that change the metric when overwritten."""
     if not doors:
         return []
-    there = replace(how, folder=Path(how.folder) / f"doors of {doors[0]}" if how.folder else None)
+    there = within(how, f"doors of {doors[0]}")
     percents = activation_sweep(model, prompts, doors, metric, there).percent()
     return [node for node, percent in zip(doors, percents, strict=True) if abs(percent) >= least]
 
@@ -173,8 +163,12 @@ def _round(
         what = f"{len(receivers)} receivers on {len(prompts)} prompts"
         print(f"{what}: {duration(seconds)}", file=sys.stderr)
     for node, planned in zip(tqdm(receivers, unit="receiver", delay=2), plans, strict=True):
-        there = replace(how, folder=Path(how.folder) / str(node) if how.folder else None)
-        yield measure(model, prompts, planned, there)
+        yield measure(model, prompts, planned, within(how, str(node)))
+
+
+def within(how: How, name: str) -> How:
+    """The same with a folder of its own in the folder, if there is one."""
+    return replace(how, folder=Path(how.folder) / name if how.folder else None)
 
 
 def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) -> list[Edge]:

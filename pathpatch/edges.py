@@ -1,13 +1,23 @@
-"""A circuit as data: which head acts through what, and by how much."""
+"""A circuit as data: which head acts through what, and by how much. And tables of such effects."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathpatch.effects import write_file
+import torch
+from torch import Tensor
+
+from pathpatch.blocks import about, as_array
+from pathpatch.effects import Effects, write_file
 from pathpatch.errors import PathPatchError
-from pathpatch.nodes import Node, as_nodes
+from pathpatch.ioi import templates
+from pathpatch.metrics import Metric
+from pathpatch.models import Model
+from pathpatch.nodes import Node, Sets, as_nodes
+from pathpatch.prompts import Prompts
+from pathpatch.spec import names
 
 
 @dataclass(frozen=True)
@@ -52,3 +62,20 @@ class Circuit:
             return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error
+
+
+def table(
+    model: Model,
+    prompts: Prompts,
+    sets: Sets,
+    metric: Metric,
+    parts: Iterable[tuple[Tensor, Tensor]],
+    **asked: Any,
+) -> Effects:
+    """Effects from the base and the patched values [set, batch] of every block of prompts.
+
+    asked: receivers, frozen and engine.
+    """
+    base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
+    details = about(model, prompts, sets, metric, **asked)
+    return Effects(names(sets), base, patched, details, templates(prompts))

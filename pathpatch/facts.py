@@ -15,14 +15,6 @@ from pathpatch.prompts import Pair, Prompts, make_prompts
 
 FACTS = Path(__file__).parent / "facts.json"  # SmolLM2 completes all of these
 FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
-_TYPES = {
-    "template": str,
-    "subject": str,
-    "answer": str,
-    "other": str,
-    "foil": str,
-    "probability": float,
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ def load_facts(path: str | Path = FACTS) -> list[Fact]:
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
-    facts = [Fact(**row) for row in read_rows(path, "facts", _TYPES, optional=["probability"])]
+    facts = read_rows(path, "facts", Fact)
     for i, fact in enumerate(facts):
         if fact.template.count("{}") != 1 or fact.template.count("{") != 1:
             raise PathPatchError(

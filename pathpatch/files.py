@@ -1,17 +1,17 @@
 """JSON lists of objects that a person wrote, checked row by row."""
 
 import json
-from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin
 
 from pathpatch.errors import PathPatchError, did_you_mean
 
+Row = TypeVar("Row")
 
-def read_rows(
-    path: str | Path, what: str, types: Mapping[str, type], optional: Collection[str]
-) -> list[dict[str, Any]]:
-    """Read a JSON list of objects with these keys and types. what: for the messages.
+
+def read_rows(path: str | Path, what: str, kind: type[Row]) -> list[Row]:
+    """Read a JSON list of objects with the fields of a dataclass. what: for the messages.
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
@@ -22,18 +22,20 @@ def read_rows(
     if not isinstance(rows, list):
         raise PathPatchError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
     for i, row in enumerate(rows):
-        if problem := _problem(row, types, optional):
+        if problem := _problem(row, kind):
             raise PathPatchError(f"{path}, item {i}: {problem}")
-    return rows
+    return [kind(**row) for row in rows]
 
 
-def _problem(row: Any, types: Mapping[str, type], optional: Collection[str]) -> str:
+def _problem(row: Any, kind: Any) -> str:
     if not isinstance(row, dict):
         return f"expected an object, got {type(row).__name__}"
+    types: dict[str, Any] = {f.name: get_origin(f.type) or f.type for f in fields(kind)}
     for key, value in row.items():
         if key not in types:
             return f"unknown key {key!r}; {did_you_mean(key, types)}"
         if not isinstance(value, types[key]):
             return f"{key!r} must be a {types[key].__name__}, got {type(value).__name__}"
-    absent = [key for key in types if key not in row and key not in optional]
+    needed = [f.name for f in fields(kind) if f.default is MISSING is f.default_factory]
+    absent = [key for key in needed if key not in row]
     return f"missing {', '.join(absent)}" if absent else ""

@@ -9,29 +9,16 @@ from math import log, sqrt
 from pathpatch.designs import SHARP, HandMade, Head, TrueEffect, Unit
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.handmade import build
-from pathpatch.ioi_machine import (
-    BOTH_Q,
-    DUPLICATE,
-    INHIBIT,
-    KEYS,
-    KINDS,
-    MOVERS,
-    POSITION,
-    REST,
-    SPACES,
-    TOKEN,
-    but,
-    machine_pairs,
-    mover,
-    variant,
-)
+from pathpatch.ioi_machine import BOTH_Q, KEYS, POSITION, TOKEN, but, machine_pairs, mover, variant
 from pathpatch.prompts import make_prompts
 
+DUPLICATE, INHIBIT, *MOVERS = TOKEN.heads
+REST = DUPLICATE.match[-1]
 MLP = variant(
     "mlp",
     "The MLP of layer 1 copies `inhibit` to `relayed`. 2.0 reads `inhibit`, 2.1 `relayed`: the "
     "direct path from 1.0 to 2.1 is through the MLP.",
-    spaces={**SPACES, "relayed": SPACES["inhibit"]},
+    spaces={**TOKEN.spaces, "relayed": 8},
     heads=(DUPLICATE, INHIBIT, MOVERS[0], mover(1, 2, signal="relayed")),
     units=(Unit(1, "inhibit", "relayed"),),
     effects=but(
@@ -69,12 +56,7 @@ BACKUP = variant(
         DUPLICATE,
         INHIBIT,
         *MOVERS,
-        Head(
-            3,
-            0,
-            (("end", "early name", 2), ("inhibit", "name", -2), ("say", "name", -2), REST),
-            ("name", "say", 4),
-        ),
+        replace(mover(0, 4, layer=3), match=(*MOVERS[0].match[:2], ("say", "name", -2), REST)),
     ),
     effects=(
         TrueEffect("2.0@END", "logits@END", -4),
@@ -131,6 +113,7 @@ def _soft(p: float, inhibit: int) -> float:
 
 ONE_LEFT = 1 / (1 + 3 ** -sqrt(1 / 2))  # p when `inhibit` is 1 before the norm of layer 2
 NORM_LD = _soft(3 / 4, 2)  # sqrt(2) / 2
+SOFT = -log(3) * sqrt(3) / 2 / SHARP
 NORM = variant(
     "norm",
     "RMSNorms to length sqrt(2), which an embedding has. Two heads, 1.0 and 1.1, each add 1 to "
@@ -143,22 +126,14 @@ NORM = variant(
     heads=(
         DUPLICATE,
         *(replace(INHIBIT, head=i, copy=("seen", "inhibit", sqrt(3 / 2))) for i in (0, 1)),
-        replace(
-            MOVERS[0],
-            match=(
-                MOVERS[0].match[0],
-                ("inhibit", "name", -log(3) * sqrt(3) / 2 / SHARP),
-                REST,
-            ),
-        ),
+        replace(MOVERS[0], match=(MOVERS[0].match[0], ("inhibit", "name", SOFT), REST)),
     ),
     effects=(
         TrueEffect("2.0@END", "logits@END", -NORM_LD),
         TrueEffect("1.0@END", "2.0.q@END", _soft(ONE_LEFT, 2) - NORM_LD),
         TrueEffect("1.0@END+1.1@END", "2.0.q@END", -NORM_LD),
-        TrueEffect(
-            "1.0@END", "logits@END", _soft(3 / 4, 1) - NORM_LD
-        ),  # through the last norm alone
+        # through the last norm alone
+        TrueEffect("1.0@END", "logits@END", _soft(3 / 4, 1) - NORM_LD),
         TrueEffect("1.0@END", "", _soft(ONE_LEFT, 1) - NORM_LD),
         TrueEffect("0.0@S2", "1.0.v@S2", _soft(ONE_LEFT, 1) - NORM_LD),
         TrueEffect("0.0@S2", "1.0.k@S2", 0),  # the keys change length, the attention does not
@@ -168,14 +143,8 @@ NORM = variant(
     ),
 )
 VARIANTS = {
-    "token": TOKEN,
-    "keys": KEYS,
-    "position": POSITION,
-    "mlp": MLP,
-    "negative": NEGATIVE,
-    "backup": BACKUP,
-    "grouped": GROUPED,
-    "norm": NORM,
+    design.name.removeprefix("ioi-machine-"): design
+    for design in (TOKEN, KEYS, POSITION, MLP, NEGATIVE, BACKUP, GROUPED, NORM)
 }
 
 
@@ -191,6 +160,7 @@ def ioi_machine(name: str = "token") -> HandMade:
         hint = did_you_mean(name, VARIANTS)
         raise PathPatchError(f"there is no variant {name!r} of the machine; {hint}")
     model = build(VARIANTS[name])
-    pairs = {kind: list(machine_pairs(kind)) for kind in KINDS}
-    prompts = {kind: make_prompts(model.tokenizer, found) for kind, found in pairs.items()}
+    prompts = {
+        kind: make_prompts(model.tokenizer, list(machine_pairs(kind))) for kind in TOKEN.before
+    }
     return HandMade(model, VARIANTS[name], prompts)

@@ -32,6 +32,7 @@ from pathpatch.spec import FROZEN
 REFERENCES = ("mean", "zero", "resample", "shuffle")
 POSITIONS = ("labelled", "all")
 CANDIDATES = tuple(FROZEN)  # heads, heads+mlps
+CHOICES = {"reference": REFERENCES, "candidates": CANDIDATES, "positions": POSITIONS}
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ class Ablation:
     generator: np.random.Generator | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("reference", REFERENCES),
-            ("positions", POSITIONS),
-            ("candidates", CANDIDATES),
-        ):
+        for name, known in CHOICES.items():
             if (given := getattr(self, name)) not in known:
                 raise PathPatchError(f"unknown {name} {given!r}; {did_you_mean(given, known)}")
         if self.reference == "shuffle" and self.generator is None:

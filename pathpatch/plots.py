@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Line
 
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
@@ -151,29 +152,26 @@ def save_heat_map(effects: Effects, path: Path, title: str) -> None:
 # What the diagrams are drawn with. Everything is measured in inches.
 
 
-def sheet(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
-    """A part of a figure, from its lower left corner, without a frame."""
-    w, h = figure.get_size_inches()
-    axes = figure.add_axes((x / w, y / h, width / w, height / h))
-    axes.set(xlim=(0, width), ylim=(0, height))
-    axes.axis("off")
-    return axes
+def sheets(
+    width: float, height: float, rows: int = 1, columns: int = 1, below: float = 0
+) -> Figure:
+    """A figure of sheets of this size without frames, above a strip that is left free."""
+    whole = rows * height + below
+    figure = Figure(figsize=(columns * width, whole))
+    figure.subplots_adjust(0, below / whole, 1, 1, 0, 0)
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set(xlim=(0, width), ylim=(0, height))
+        axes.axis("off")
+    return figure
 
 
-def box(
-    axes: Axes, center: Point, size: Point, colors: tuple[str, str], hatch: str | None = None
-) -> None:
-    """colors: of the face and of the outline. hatch: the colour of its lines, if there are any."""
-    (x, y), (width, height), (face, edge) = center, size, colors
-    lower_left = x - width / 2, y - height / 2
-    lines = {"hatch": "////", "edgecolor": hatch} if hatch else {}
-    looks: list[dict[str, Any]] = [
-        {"facecolor": face, "lw": 0, "zorder": 2, **lines},
-        {"facecolor": "none", "edgecolor": edge, "lw": 1.3, "zorder": 3},
-    ]
-    for look in looks:  # the outline is a shape of its own: hatching takes the outline's colour
-        shape = FancyBboxPatch(lower_left, width, height, "round,pad=0,rounding_size=0.05", **look)
-        axes.add_patch(shape)
+def box(axes: Axes, center: Point, size: Point, hatch: str | None = None, **style: Any) -> None:
+    """hatch: the colour of its hatching, if there is any."""
+    (x, y), (width, height) = center, size
+    at, shape = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.05"
+    style = {"fc": "white", "ec": "black", "lw": 1.3, "zorder": 2, **style}
+    style |= {"hatch": "////", "hatchcolor": hatch} if hatch else {}
+    axes.add_patch(FancyBboxPatch(at, width, height, shape, **style))
 
 
 def text(axes: Axes, at: Point, words: str, paper: str | None = None, **style: Any) -> None:
@@ -183,11 +181,8 @@ def text(axes: Axes, at: Point, words: str, paper: str | None = None, **style: A
     axes.text(*at, words, **style)
 
 
-def arrow(axes: Axes, *points: Point, color: str, lw: float, **style: Any) -> None:
+def arrow(axes: Axes, *points: Point, lw: float, **style: Any) -> None:
     """A line through some points, with a head at the last one."""
-    (x, y), (x_end, y_end) = points[-2:]
-    axes.plot(*zip(*points, strict=True), color=color, lw=lw, zorder=1, **style)
-    near = x_end - (x_end - x) / 50, y_end - (y_end - y) / 50  # so that the head has no own line
-    size: dict[str, Any] = {"mutation_scale": 6 + 2 * lw, "shrinkA": 0, "shrinkB": 0}
-    head = FancyArrowPatch(near, (x_end, y_end), arrowstyle="-|>", color=color, lw=lw, **size)
-    axes.add_patch(head).set_zorder(1)
+    size = {"mutation_scale": 6 + 2 * lw, "shrinkA": 0, "shrinkB": 0}
+    head: dict[str, Any] = {"arrowstyle": "-|>", "lw": lw, "zorder": 1, **size, **style}
+    axes.add_patch(FancyArrowPatch(path=Line(points), **head))

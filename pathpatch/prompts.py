@@ -19,8 +19,6 @@ from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.files import read_rows
 
 END = "END"
-_TYPES: dict[str, type] = {"clean": str, "corrupt": str, "answer": str, "foil": str}
-_OPTIONAL: dict[str, type] = {"positions": dict, "group": str}
 
 
 @dataclass(frozen=True)
@@ -143,12 +141,12 @@ def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
-    rows = read_rows(path, "prompts", _TYPES | _OPTIONAL, optional=_OPTIONAL)
-    for i, row in enumerate(rows):
-        for label, index in row.get("positions", {}).items():
+    pairs = read_rows(path, "prompts", Pair)
+    for i, pair in enumerate(pairs):
+        for label, index in pair.positions.items():
             if type(index) is not int:  # a bool is an int too, and is refused
                 raise PathPatchError(f"{path}, item {i}: position {label!r} must be a whole number")
-    return make_prompts(tokenizer, [Pair(**row) for row in rows])
+    return make_prompts(tokenizer, pairs)
 
 
 def _pair_problems(

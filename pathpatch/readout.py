@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from pathpatch.designs import SHARP, Design, Head
+from pathpatch.designs import SHARP, Design
 from pathpatch.models import Model
 from pathpatch.nodes import Node
 
@@ -41,24 +41,28 @@ def in_words(design: Design, node: Node, value: Tensor) -> str:
 
     Book: chapters 1 and 5.
     """
-    if node.kind in ("z", "v"):
-        held = _copied(design, node, value)
-    elif node.kind in ("q", "k"):
-        held = _matched(design, node, value)
-    else:
+    if node.head is None:
         spaces = {name: value[design.where(name)] for name in design.spaces if name != "position"}
         held = {name: part for name, part in spaces.items() if part.any()}
+    else:
+        held = _of_head(design, node, value)
     names = _coordinates(design)
-    return (
-        "\n".join(_line(view, part, names.get(view, [])) for view, part in held.items()) or "none"
-    )
+    return "\n".join(_line(view, held[view], names.get(view, [])) for view in held) or "none"
 
 
-def _matched(design: Design, node: Node, value: Tensor) -> dict[str, Tensor]:
-    """The views of a query or key, undoing the factors of `handmade`; where there is a choice,
-    those of several coordinates: the others say where the head looks on any prompt."""
+def _of_head(design: Design, node: Node, value: Tensor) -> dict[str, Tensor]:
+    """The views in the value of a head, undoing the factors of `handmade`. Where a query or key
+    has a choice, those of several coordinates: the others say where it looks on any prompt."""
+    number = (node.head or 0) * (design.group if node.shared else 1)
+    head = next(h for h in design.heads if (h.layer, h.head) == (node.layer, number))
+    if node.kind in ("z", "v"):
+        copies = [head.copy] if head.copy else []
+        return {
+            space if node.kind == "z" else view: value[: design.view(view).shape[1]]
+            for view, space, _ in copies
+        }
     found, start = {}, 0
-    for query, key, strength in _head(design, node).match:
+    for query, key, strength in head.match:
         stop = start + design.view(key).shape[1]
         times = SHARP * math.sqrt(len(value)) * strength if node.kind == "q" else 1
         if times and query != "one":
@@ -67,31 +71,15 @@ def _matched(design: Design, node: Node, value: Tensor) -> dict[str, Tensor]:
     return {view: part for view, part in found.items() if len(part) > 1} or found
 
 
-def _copied(design: Design, node: Node, value: Tensor) -> dict[str, Tensor]:
-    copy = _head(design, node).copy
-    if not copy:
-        return {}
-    view, space, _ = copy
-    return {space if node.kind == "z" else view: value[: design.view(view).shape[1]]}
-
-
-def _head(design: Design, node: Node) -> Head:
-    number = (node.head or 0) * (design.group if node.shared else 1)
-    return next(h for h in design.heads if (h.layer, h.head) == (node.layer, number))
-
-
 def _coordinates(design: Design) -> dict[str, list[str]]:
     """The names of a subspace's coordinates: its words, or those of what is copied into it."""
     names = {"position": [f"@{i}" for i in range(design.spaces["position"])]}
-    for table in (design.embed, design.unembed):
-        for space in [space for space, size in design.spaces.items() if size > 1]:
-            words = {i: word.strip() for word, into, i, _ in table if into == space}
-            if words:
-                names.setdefault(space, [words[i] for i in range(design.spaces[space])])
-    copies = [(h.layer, *h.copy[:2]) for h in design.heads if h.copy]
-    for _, view, space in sorted(
-        [*copies, *((u.layer + 0.5, u.view, u.into) for u in design.units)]
-    ):
+    for table in (design.unembed, design.embed):
+        for word, space, i, _ in table:
+            names.setdefault(space, [""] * design.spaces[space])[i] = word.strip()
+    copies = [(float(h.layer), *h.copy[:2]) for h in design.heads if h.copy]
+    copies += [(u.layer + 0.5, u.view, u.into) for u in design.units]
+    for _, view, space in sorted(copies):
         if view in names:
             names.setdefault(space, names[view])
     return names
@@ -104,5 +92,4 @@ def _line(view: str, part: Tensor, names: list[str]) -> str:
     terms = [
         name if x == 1 else f"{x:g} {name}" for x, name in zip(numbers, names, strict=True) if x
     ]
-    plus = "\n+ "
-    return f"{view}: {plus.join(terms) or 'none'}"
+    return f"{view}: " + ("\n+ ".join(terms) or "none")

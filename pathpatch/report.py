@@ -9,26 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from pathpatch.circuits import Faithfulness, Gap, choices, completeness, faithfulness, minimality
+from pathpatch.circuits import choices, completeness, faithfulness, minimality
 from pathpatch.edges import Circuit
 from pathpatch.effects import Effects, write_file
 from pathpatch.ioi import templates
-from pathpatch.knockouts import Knockout, donors
+from pathpatch.knockouts import CHOICES, Knockout, donors
 from pathpatch.models import Model, fingerprint
 from pathpatch.nodes import Node, node_set
+from pathpatch.plots import save_heat_map
 from pathpatch.prompts import Prompts
 from pathpatch.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.sweeps import baseline
 from pathpatch.tracing import Trace
 from pathpatch.uncertainty import interval
+from pathpatch.wiring import circuit_diagram
+
+TWO = (  # what completeness and minimality compare
+    "the circuit without K, the model without K",
+    "the circuit without K, and without K and the node",
+)
 
 
 def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> None:
     """Print what the model does before any patch, and write baseline.json."""
-    values = baseline(model, prompts)
     summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
     print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
-    for name, numbers in values.items():
+    for name, numbers in baseline(model, prompts).items():
         low, high = interval(numbers, np.random.default_rng(seed), templates(prompts))
         summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
         print(f"  {name:22} {numbers.mean():8.3f}   [{low:.3f}, {high:.3f}]")
@@ -37,16 +43,14 @@ def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> Non
 
 def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
     """Print the strongest nodes, write the table and, for heads, the heat map."""
-    from pathpatch.plots import save_heat_map
-
     found.save(out, np.random.default_rng(seed))
     effects = found.effects() if isinstance(found, Trace) else found
     generator = np.random.default_rng(seed)  # and in the order of `save`: the same numbers
     p, intervals = effects.p_adjusted(generator), effects.interval(generator)
     print(f"\n{title} ({len(effects.base)} prompts, change of {effects.about.metric})")
     for i in effects.top(10):
-        low, high = intervals[i]
-        name = _short(effects.senders[i])
+        nodes, (low, high) = node_set(effects.senders[i]), intervals[i]
+        name = effects.senders[i] if len(nodes) < 3 else f"{nodes[0]} .. {nodes[-1]}"
         print(
             f"  {name:20} {effects.mean()[i]:+8.3f}   [{low:+.3f}, {high:+.3f}]"
             f"   p {p[i]:.4f}   {effects.percent()[i]:+7.1f} %"
@@ -58,9 +62,7 @@ def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
 
 def report_edges(circuit: Circuit, out: Path) -> None:
     """Print the edges that were found, write them as JSON, and draw them."""
-    from pathpatch.wiring import circuit_diagram
-
-    about = circuit.about
+    about, rounds = circuit.about, circuit.about["rounds"]
     print(
         f"{about['model']}, {about['prompts']} prompts, mean {about['metric']} {about['base']:.3f}"
     )
@@ -69,8 +71,8 @@ def report_edges(circuit: Circuit, out: Path) -> None:
             f"  {edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}   "
             f"[{edge.low:+.3f}, {edge.high:+.3f}]   p {edge.p:.4f}   {edge.percent:+7.1f} %"
         )
-    paths, rounds = sum(step["paths"] for step in about["rounds"]), len(about["rounds"])
-    print(f"{len(circuit.edges)} of {paths} paths, in {rounds} rounds")
+    paths = sum(step["paths"] for step in rounds)
+    print(f"{len(circuit.edges)} of {paths} paths, in {len(rounds)} rounds")
     circuit.save(out / "circuit.json")
     if circuit.edges:
         circuit_diagram(circuit).savefig(out / "circuit.png", dpi=150)
@@ -81,67 +83,63 @@ def report_circuit(
     knockout: Knockout, circuit: list[Node], search: Search, random: int, out: Path, seed: int
 ) -> None:
     """Print how faithful, complete and minimal it is, and how much of that is choice; write it."""
-    prompts, rules = knockout.prompts, knockout.rules
+    model, prompts, rules = knockout.model, knockout.prompts, knockout.rules
     alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
     print(f"{len(circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
     print(f"(a mean is over {alike} or more corrupt prompts of a template)")
+
+    def sure(values: np.ndarray) -> str:
+        low, high = interval(values, np.random.default_rng(seed), templates(prompts))
+        return f"[{low:+.3f}, {high:+.3f}]"
+
     faithful = faithfulness(knockout, circuit)
     print("\nfaithfulness, and means with 95 % interval")
     for name, score in faithful.scores().items():
         print(f"  {name:20} {score:8.3f}")
     for name, values in vars(faithful).items():
-        low, high = interval(values, np.random.default_rng(seed), templates(prompts))
-        print(f"  F of {name:15} {values.mean():8.3f}   [{low:.3f}, {high:.3f}]")
+        print(f"  F of {name:15} {values.mean():8.3f}   {sure(values)}")
 
     sets = {"greedy": greedy_set(knockout, circuit, search)}
     sets |= random_sets(circuit, random, search.generator)
-    complete = completeness(knockout, circuit, sets)
-    print("\ncompleteness: the circuit without K, the model without K, the difference, % of F(M)")
-    _print_gaps(complete, faithful, prompts, seed)
     found = minimality(knockout, circuit, minimal_sets(knockout, circuit, search))
-    minimal = {str(node): gap for node, gap in found.items()}
-    print(
-        "\nminimality: the circuit without K, and without K and the node, the difference, % of F(M)"
-    )
-    _print_gaps(minimal, faithful, prompts, seed)
+    parts = {
+        "completeness": completeness(knockout, circuit, sets),
+        "minimality": {str(node): gap for node, gap in found.items()},
+    }
+    for (part, gaps), two in zip(parts.items(), TWO, strict=True):
+        print(f"\n{part}: {two}, the difference, % of F(M)")
+        for name, gap in gaps.items():
+            change, removed = gap.other - gap.one, " ".join(map(str, gap.removed)) or "nothing"
+            print(
+                f"  {name:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} {change.mean():+8.3f}"
+                f"   {sure(change)}   {gap.percent(faithful.model):5.1f} %   K: {removed}"
+            )
 
-    table = choices(knockout.model, prompts, circuit, rules)
+    table = choices(model, prompts, circuit, rules)
     print("\nfaithfulness under every choice: " + ", ".join(list(table[0])[3:]))
     for row in table:
         words, numbers = list(row.values())[:3], list(row.values())[3:]
         print("  {:9}{:11}{:9}".format(*words), *(f"{x:8.3f}" for x in numbers))
-    parts = {"faithfulness": faithful, "completeness": complete, "minimality": minimal}
-    _save_circuit(knockout, {"circuit": circuit, **parts}, table, out)
+    _save(out, knockout, {"circuit": circuit, "faithfulness": faithful, **parts}, table)
     print(f"  written: {out}")
 
 
-def _print_gaps(gaps: dict[str, Gap], whole: Faithfulness, prompts: Prompts, seed: int) -> None:
-    for name, gap in gaps.items():
-        change = gap.other - gap.one
-        low, high = interval(change, np.random.default_rng(seed), templates(prompts))
-        removed = " ".join(str(node) for node in gap.removed) or "nothing"
-        print(
-            f"  {name:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} {change.mean():+8.3f}"
-            f"   [{low:+.3f}, {high:+.3f}]   {gap.percent(whole.model):5.1f} %   K: {removed}"
-        )
-
-
-def _save_circuit(
-    knockout: Knockout, found: dict[str, Any], table: list[dict[str, str | float]], out: Path
+def _save(
+    out: Path, knockout: Knockout, found: dict[str, Any], table: list[dict[str, Any]]
 ) -> None:
-    model, prompts, rules = knockout.model, knockout.prompts, knockout.rules
+    rows = io.StringIO(newline="")
+    csv.writer(rows).writerows([table[0], *(row.values() for row in table)])
+    prompts, rules = knockout.prompts, knockout.rules
     data = {
-        "model": model.cfg.model_name,
-        "model_sha256": fingerprint(model),
+        "model": knockout.model.cfg.model_name,
+        "model_sha256": fingerprint(knockout.model),
         "prompts_sha256": prompts.sha256(),
         "over_sha256": (rules.over or prompts).sha256(),
         "templates": templates(prompts),
         "metric": getattr(rules.metric, "__name__", "custom"),
-        **{name: getattr(rules, name) for name in ("reference", "positions", "candidates")},
+        **{name: getattr(rules, name) for name in CHOICES},
         **found,
     }
-    rows = io.StringIO(newline="")
-    csv.writer(rows).writerows([table[0], *(row.values() for row in table)])
     write_file(out / "evaluation.json", json.dumps(data, indent=1, default=_plain).encode())
     write_file(out / "choices.csv", rows.getvalue().encode())
 
@@ -151,9 +149,3 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return str(value) if isinstance(value, Node) else vars(value)
-
-
-def _short(name: str) -> str:
-    """A set of many nodes by its first and last: a window of ten layers fills two lines."""
-    nodes = node_set(name)
-    return name if len(nodes) < 3 else f"{nodes[0]} .. {nodes[-1]}"

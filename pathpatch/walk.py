@@ -1,11 +1,10 @@
 """The walk backward from the logits: what one sweep finds receives in the next."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from pathpatch.discovery import within
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.models import Model
@@ -32,18 +31,17 @@ def ioi_walk(
     at_end, at_s2, how = heads(model, "END"), heads(model, "S2"), how or How()
 
     def step(number: int, senders: list[Node], receivers: list[str]) -> Effects:
-        folder = how.folder and Path(how.folder) / STEPS[number]
-        there = replace(how, folder=folder)
+        there = within(how, STEPS[number])
         return sweep(model, prompts, senders=senders, receivers=receivers, how=there)
 
     found = step(0, at_end, ["logits@END"])
     yield "heads to the logits", found
     movers = strongest(found, 3)
-    found = step(1, at_end, _inputs(movers, "q", "END"))
+    found = step(1, at_end, [f"{head}.q@END" for head in movers])
     yield f"heads to the queries of {', '.join(movers)}", found
     readers = strongest(found, 3)
     for number, kind, name in ((2, "v", "values"), (3, "k", "keys")):
-        found = step(number, at_s2, _inputs(readers, kind, "S2"))
+        found = step(number, at_s2, [f"{head}.{kind}@S2" for head in readers])
         yield f"heads to the {name} of {', '.join(readers)}", found
 
 
@@ -60,7 +58,3 @@ def strongest(effects: Effects, n: int) -> list[str]:
             "try more prompts, or more templates (fewer than six can never show it)"
         )
     return [effects.senders[i].split(".z")[0] for i in order]
-
-
-def _inputs(names: list[str], kind: str, at: str) -> list[str]:
-    return [f"{name}.{kind}@{at}" for name in names]

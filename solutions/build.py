@@ -100,6 +100,7 @@ def block(task: Task, stem: str) -> str:
     lines = [
         f"`````{{exercise}} {task.id} {task.title}",
         f":label: ex-{task.id.replace('.', '-')}",
+        ":nonumber:",
         "",
         facts(task),
         "",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import Tiny, as_oracle
 from matplotlib.colors import to_hex
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import ConnectionPatch, FancyArrowPatch, FancyBboxPatch
 
 from pathpatch import (
     LOGITS,
@@ -21,9 +21,8 @@ from pathpatch import (
     save_figure,
     toy,
 )
-from pathpatch.diagrams import GREY, RED, WHITE, YELLOW
-from pathpatch.passes import stage
-from pathpatch.picture import four_passes
+from pathpatch.diagrams import FROZEN, RECEIVER, SENDER, WHITE
+from pathpatch.passes import four_passes, stage
 from pathpatch.readout import in_words
 
 EXACT = 1e-10
@@ -32,9 +31,20 @@ PAIR = ABC.prompts["abc"][:1]  # When Anna and Brian met, Brian spoke to | Carol
 TOY = {"nodes": ["0.0@END", "0.1@END"], "senders": ["0.2@END"]}
 
 
-def table(data, what="text"):
-    """node -> its texts (or another field) in passes A, B, C and D."""
-    return {str(n): [getattr(data.cells[p, n], what) for p in "ABCD"] for n in data.nodes}
+def table(data, what="text", *more):
+    """node -> its texts (or another method) in passes A, B, C and D."""
+    return {str(n): [getattr(p, what)(n, *more) for p in data.passes] for n in data.nodes}
+
+
+def streams(data):
+    """(pass, stage, position) -> whether the residual stream differs there."""
+    stages = sorted({stage(node) for node in data.nodes})
+    return {
+        (one.name, where, at): one.stream_differs(where, at)
+        for one in data.passes
+        for where in stages
+        for at in data.positions
+    }
 
 
 def toy_head():
@@ -110,11 +120,12 @@ def test_the_ioi_machine_by_hand():
         "logits@END": ["0", "6", "6", "0"],
     }
     assert data.positions == ["S2", "END"]
-    assert [data.words[p, "S2"] for p in "ABCD"] == [" Emma", " Brian", " Brian", " Brian"]
-    assert data.inputs[Node.parse("1.0@END")] == [Node.parse("1.0.v@S2")]
-    assert data.cells["B", Node.parse("1.0@END")].looks == ("S2",)
-    assert data.cells["C", Node.parse("1.0@END")].looks == ()  # frozen: it reads nothing
-    changed = {key for key, value in data.streams.items() if value and key[0] in "CD"}
+    assert [one.word("S2") for one in data.passes] == [" Emma", " Brian", " Brian", " Brian"]
+    head = Node.parse("1.0@END")
+    assert data.inputs(head) == [Node.parse("1.0.v@S2")]
+    looks = [[at for at in data.positions if one.looks(head, at)] for one in data.passes]
+    assert looks == [["S2"], ["S2"], [], ["S2"]]  # in C it is frozen: it reads nothing
+    changed = {key for key, value in streams(data).items() if value and key[0] in "CD"}
     above = {("C", stage(n), "S2") for n in data.nodes if stage(n) > (0, 2)}
     assert changed == above | {("D", stage(n), "END") for n in data.nodes if stage(n) > (1, 2)}
 
@@ -162,29 +173,29 @@ def test_every_value_and_stream_agrees_with_the_oracle(tiny: Tiny, case: str, sw
     edits = oracle.edits_from(b, cold) + oracle.edits_from(a, sent)
     c = oracle.forward(tiny.weights, pair.clean.ids, edits)
     d = oracle.forward(tiny.weights, pair.clean.ids, oracle.edits_from(c, received))
-    for name, trace in zip("ABCD", (a, b, c, d), strict=True):
+    before, moved = data.passes[1], streams(data)
+    for one, trace in zip(data.passes, (a, b, c, d), strict=True):
         for node in data.nodes:
             kind, layer, head, at = as_oracle(node, pair.clean)
             value = trace[kind, layer, head][0, at[0]]
             if node.kind == "logits":
                 value = logit_diff(value[None], pair)[0]
-            cell = data.cells[name, node]
-            assert (cell.value - value).abs().max() < EXACT, (name, str(node))
-            before = data.cells["B", node].value
-            assert cell.differs == bool((cell.value - before).abs().max() > EXACT)
-        for (one, (layer, place), at), changed in data.streams.items():
+            found = one.value(node)
+            assert (found - value).abs().max() < EXACT, (one.name, str(node))
+            assert one.differs(node) == bool((found - before.value(node)).abs().max() > EXACT)
+        for (name, (layer, place), at), changed in moved.items():
             read = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 5: "resid_post"}.get(place)
-            if one == name and read:
+            if one.name == name and read:
                 key = (read, min(layer, 2), None)
                 index = pair.clean.at(at)[0]
-                moved = (trace[key][0, index] - b[key][0, index]).abs().max()
-                assert changed == bool(moved > EXACT), (name, layer, place, at)
+                size = (trace[key][0, index] - b[key][0, index]).abs().max()
+                assert changed == bool(size > EXACT), (name, layer, place, at)
     base = run(tiny.model, pair.clean, reads=frozen)
     source = run(tiny.model, pair.corrupt, reads=senders)
     del ends["nodes"]
     logits = path_patch(tiny.model, pair.clean, base, source, **ends)
-    assert (data.cells["D", LOGITS].value - logit_diff(logits, pair)[0]).abs() < EXACT
-    assert data.cells["D", LOGITS].differs
+    assert (data.passes[3].value(LOGITS) - logit_diff(logits, pair)[0]).abs() < EXACT
+    assert data.passes[3].differs(LOGITS)
 
 
 def test_a_node_under_another_name_has_the_same_role_and_value(llama: Tiny):
@@ -193,12 +204,12 @@ def test_a_node_under_another_name_has_the_same_role_and_value(llama: Tiny):
     ends = {"senders": [f"0.1@{s2}"], "receivers": ["2.kv0.k@S2"]}
     data = four_passes(llama.model, pair, **ends, nodes=["0.1@S2", "2.1.k@S2", "2.3.k@S2"])
     for one, other in ((f"0.1@{s2}", "0.1@S2"), ("2.kv0.k@S2", "2.1.k@S2")):
-        for name in "ABCD":
-            x, y = (data.cells[name, Node.parse(node)] for node in (one, other))
-            assert (x.role, x.differs) == (y.role, y.differs)
-            assert torch.equal(x.value, y.value)
-    assert data.cells["C", Node.parse("0.1@S2")].role == "patched"
-    assert data.cells["D", Node.parse("2.3.k@S2")].role == "recomputed"  # head 3 reads kv1
+        x, y = Node.parse(one), Node.parse(other)
+        for found in data.passes:
+            assert (found.role(x), found.differs(x)) == (found.role(y), found.differs(y))
+            assert torch.equal(found.value(x), found.value(y))
+    assert data.passes[2].role(Node.parse("0.1@S2")) == "patched"
+    assert data.passes[3].role(Node.parse("2.3.k@S2")) == "recomputed"  # head 3 reads kv1
 
 
 def test_a_receiver_that_is_frozen_too_is_stored_as_it_would_have_been(gpt2: Tiny):
@@ -207,16 +218,16 @@ def test_a_receiver_that_is_frozen_too_is_stored_as_it_would_have_been(gpt2: Tin
     plain = four_passes(gpt2.model, pair, **ends)
     frozen = four_passes(gpt2.model, pair, **ends, frozen=[*heads(gpt2.model), node])
     for data in (plain, frozen):
-        assert data.cells["C", node].role == "stored"
-        assert torch.equal(data.cells["C", node].value, data.cells["D", node].value)
-    assert torch.equal(plain.cells["D", node].value, frozen.cells["D", node].value)
+        assert data.passes[2].role(node) == "stored"
+        assert torch.equal(data.passes[2].value(node), data.passes[3].value(node))
+    assert torch.equal(plain.passes[3].value(node), frozen.passes[3].value(node))
 
 
 def test_inputs_are_what_attention_permits(gpt2: Tiny):
     names = ["2.1.q@S2", "2.1.k@S1", "2.1.v@END", "2.2.k@S2", "2.1@END", "2.1@S2", "1.1.q@S2"]
     ends = {"senders": ["0.0@S2"], "receivers": ["2.1.k@S2"]}
     data = four_passes(gpt2.model, gpt2.prompts[:1], **ends, nodes=names)
-    at_end, at_s2 = (set(map(str, data.inputs[Node.parse(n)])) for n in ("2.1@END", "2.1@S2"))
+    at_end, at_s2 = (set(map(str, data.inputs(Node.parse(n)))) for n in ("2.1@END", "2.1@S2"))
     assert at_end == {"2.1.k@S1", "2.1.k@S2", "2.1.v@END"}  # and not the query of another token
     assert at_s2 == {"2.1.k@S1", "2.1.k@S2", "2.1.q@S2"}  # and nothing from the right
 
@@ -229,9 +240,9 @@ def test_percentages_of_a_model_that_was_not_written_by_hand(gpt2: Tiny):
     a, b = (run(gpt2.model, t, reads=[node])[node] for t in (pair.corrupt, pair.clean))
     percent = f"{float(100 * (a - b).norm() / b.norm()):.1f} %"
     assert table(data)["0.1.z@END"] == [percent, "0.0 %", percent, "0.0 %"]
-    assert table(data)["logits@END"][1] == f"{data.cells['B', LOGITS].value:+.2f}"
-    own = four_passes(gpt2.model, pair, **ends, show=lambda node, value, base: f"{len(base.shape)}")
-    assert table(own) == {"0.1.z@END": ["1"] * 4, "2.1.q@END": ["1"] * 4, "logits@END": ["0"] * 4}
+    assert table(data)["logits@END"][1] == f"{data.passes[1].value(LOGITS):+.2f}"
+    own = table(data, "text", lambda node, value, base: f"{len(base.shape)}")
+    assert own == {"0.1.z@END": ["1"] * 4, "2.1.q@END": ["1"] * 4, "logits@END": ["0"] * 4}
 
 
 @pytest.mark.parametrize(
@@ -260,24 +271,22 @@ def test_refuses_several_pairs():
 
 TITLES = {"z": "head", "q": "query", "v": "value", "mlp_out": "MLP", "logits": "logit diff."}
 QUERIES = {"senders": ["1.0@END"], "receivers": ["2.0.q@END", "2.1.q@END"], "nodes": ["2.0@END"]}
-FIGURES = [machine, toy_head, lambda: (ABC.model, PAIR, QUERIES)]
+WIDE = {"senders": ["0.0@S2"], "receivers": ["1.0.v@S2"], "nodes": ["1.0@END"]}
+FIGURES = [machine, toy_head, lambda: (ABC.model, PAIR, QUERIES), lambda: (ABC.model, PAIR, WIDE)]
 
 
 @pytest.fixture(params=FIGURES, scope="module")
 def drawn(request):
     model, pair, ends = request.param()
     figure, data = pass_diagram(model, pair, **ends), four_passes(model, pair, **ends)
-    _, *panels, _ = figure.axes  # what lies behind, four passes, and the legend
-    return figure, data, dict(zip("ABCD", panels, strict=True))
+    return figure, data, dict(zip("ABCD", figure.axes, strict=True))
 
 
 def boxes(axes):
-    """The boxes with text: (face, hatch, outline, texts), from the lowest."""
-    patches = [p for p in axes.patches if isinstance(p, FancyBboxPatch)]
-    for face, outline in zip(patches[::2], patches[1::2], strict=True):
-        frame = outline.get_window_extent()
-        inside = [t for t in axes.texts if frame.contains(*frame_center(t, axes))]
-        yield face, outline, inside
+    """The boxes, each with its texts, from the lowest."""
+    for box in [p for p in axes.patches if isinstance(p, FancyBboxPatch)]:
+        frame = box.get_window_extent()
+        yield box, [t for t in axes.texts if frame.contains(*frame_center(t, axes))]
 
 
 def frame_center(text, axes):
@@ -287,58 +296,67 @@ def frame_center(text, axes):
 def test_boxes_show_what_the_data_says(drawn):
     figure, data, panels = drawn
     figure.canvas.draw()
-    for name, axes in panels.items():
-        found = list(boxes(axes))
+    for one in data.passes:
+        found = list(boxes(panels[one.name]))
         assert len(found) == len(data.nodes) + len(data.positions)
-        for _, _, (words,) in found[: len(data.positions)]:
+        for _, (words,) in found[: len(data.positions)]:
             at, word = words.get_text().split(": ")
-            assert word == data.words[name, at].strip()
-        for node, (face, outline, texts) in zip(
-            data.nodes, found[len(data.positions) :], strict=True
-        ):
-            cell = data.cells[name, node]
+            assert word == one.word(at if at in data.positions else int(at)).strip()
+        for node, (box, texts) in zip(data.nodes, found[len(data.positions) :], strict=True):
             title, role, *values = [t.get_text() for t in texts]
             number = "" if node.layer is None else f" {node.layer}.{node.head}"
             assert title == TITLES[node.kind] + number
-            assert "\n".join(values) == cell.text
+            assert "\n".join(values) == one.text(node)
             source = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
-            assert role == cell.role + source.get(f"{name} {cell.role}", "")
-            assert {t.get_weight() for t in texts[2:]} == {"bold" if cell.differs else "normal"}
-            red = node in data.senders and name in "AC"
-            yellow = node in data.receivers and name in "CD"
-            colors = RED if red else YELLOW if yellow else GREY if cell.role == "frozen" else WHITE
-            assert to_hex(face.get_facecolor()) == to_hex(colors[0])
-            assert to_hex(outline.get_edgecolor()) == to_hex(colors[1])
-            assert bool(face.get_hatch()) == cell.from_new
+            assert role == one.role(node) + source.get(f"{one.name} {one.role(node)}", "")
+            weight = "bold" if one.differs(node) else "normal"
+            assert {t.get_weight() for t in texts[2:]} == {weight}
+            red = node in data.senders and one.name in "AC"
+            yellow = node in data.receivers and one.name in "CD"
+            cold = FROZEN if one.role(node) == "frozen" else WHITE
+            style = SENDER if red else RECEIVER if yellow else cold
+            assert to_hex(box.get_facecolor()) == to_hex(style["fc"])
+            assert to_hex(box.get_edgecolor()) == to_hex(style["ec"])
+            assert bool(box.get_hatch()) == one.from_new(node)
+
+
+def thick(axes):
+    """The lines and arrows that carry a change."""
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    return [line for line in [*axes.lines, *arrows] if line.get_linewidth() > 2]
 
 
 def test_thick_lines_are_changes(drawn):
     _, data, panels = drawn
-    assert not [line for line in panels["B"].lines if line.get_linewidth() > 1]
-    for name in "ACD":
-        thick = [line for line in panels[name].lines if line.get_linewidth() > 1]
-        moved = [n for n in data.nodes if n.kind == "z" and data.cells[name, n].differs]
-        assert bool(thick) and len(thick) >= len(moved)
+    assert not thick(panels["B"])
+    for one in [one for one in data.passes if one.name != "B"]:
+        moved = [n for n in data.nodes if n.kind == "z" and one.differs(n)]
+        found = thick(panels[one.name])
+        assert bool(found) and len(found) >= len(moved)
 
 
 def test_the_stored_value_is_handed_from_c_to_d(drawn):
     figure, data, panels = drawn
-    behind = figure.axes[0]
-    assert len(behind.lines) == len(data.receivers)
+    handed = [artist for artist in figure.artists if isinstance(artist, ConnectionPatch)]
+    assert len(handed) == len(data.receivers)
     c, d = (panels[name].get_window_extent() for name in "CD")
-    for line in behind.lines:
-        start, end = behind.transData.transform(line.get_xydata())
-        assert c.contains(*start) and d.contains(*end)
+    for arrow in handed:
+        assert c.contains(*arrow.coords1.transform(arrow.xy1))
+        assert d.contains(*arrow.coords2.transform(arrow.xy2))
+        assert arrow.get_zorder() < 0  # behind the boxes
 
 
 def test_texts_are_large_enough_and_inside_their_boxes(drawn):
     figure, _, panels = drawn
     figure.canvas.draw()
-    assert all(t.get_size() >= 8 for axes in figure.axes for t in axes.texts)
+    texts = [*figure.legends[0].get_texts(), *(t for axes in figure.axes for t in axes.texts)]
+    assert all(t.get_size() >= 8 for t in texts)
+    legend, lowest = figure.legends[0].get_window_extent(), panels["D"].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width and legend.y1 < lowest.y0 + 1
     assert figure.get_size_inches()[0] == 7.5
     for axes in panels.values():
-        for _, outline, texts in boxes(axes):
-            frame = outline.get_window_extent()
+        for box, texts in boxes(axes):
+            frame = box.get_window_extent()
             for text in texts:
                 words = text.get_window_extent()
                 assert frame.x0 < words.x0 and words.x1 < frame.x1, text.get_text()

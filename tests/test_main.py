@@ -79,6 +79,14 @@ def test_senders_by_name_alone_and_together(tmp_path, file):
     assert json.loads((out / "effects.json").read_text())["senders"][0] == "0.mlp_out@END"
 
 
+def test_a_number_of_prompts_is_so_many_of_ioi_for_every_command(tmp_path):
+    for command in ("sweep", "patch"):
+        out = tmp_path / command
+        options = ["--model", "tiny-llama", "--prompts", "4", "--out", str(out)]
+        assert main([command, *options]) == 0
+        assert len(json.loads((out / "effects.json").read_text())["base"]) == 4
+
+
 def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("pathpatch.walk.strongest", lambda effects, n: ["1.0", "2.1"])
     options = ["--model", "tiny-gpt2", "--prompts", "6", "--out", str(tmp_path)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from docutils import nodes
 from sphinx.application import Sphinx
 
 import pathpatch
@@ -138,6 +139,14 @@ def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = re.sub(r"(?m)^% generated: (\w+)$", lambda part: found[part[1]](), source[0])
 
 
+def true_minus(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Numbers that a cell put into the text get a minus sign in place of their hyphen."""
+    for number in doctree.findall(nodes.inline):
+        if "pasted-text" in number["classes"] and re.match(r"-\d", text := number.astext()):
+            number.children = [nodes.Text("\N{MINUS SIGN}" + text[1:])]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", fill)
+    app.connect("doctree-resolved", true_minus)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

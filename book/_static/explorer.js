@@ -543,12 +543,22 @@ const Explorer = (() => {
     parts.hint.textContent = hint(state);
     parts.caption.textContent = describe(data, state, shown.found);
     parts.picture.replaceChildren(draw(shown, state.pass));
+    fit(parts.picture);
     parts.values.replaceChildren(...valueTable(state, shown));
     parts.treatments.replaceChildren(...treatmentTable(data, state));
     parts.code.textContent = python(data, state);
     form.querySelector(".circuit").textContent = data.machines[state.machine].circuit;
     form.querySelector(".no-mlps").hidden = mlpsOf(data.machines[state.machine]).length > 0;
     writeControls(form, state);
+  }
+
+  function fit(picture) { // fonts differ: press words together that would leave their box
+    for (const text of picture.querySelectorAll("g.node text")) {
+      const room = text.parentNode.querySelector(".edge").getBBox().width - 2;
+      if (text.getComputedTextLength() <= room) continue;
+      text.setAttribute("textLength", room);
+      text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+    }
   }
 
   function start(root) {
@@ -597,9 +607,9 @@ const Explorer = (() => {
       if (asked) root.scrollIntoView();
     });
 
+    root.querySelector(".static").replaceWith(form); // first: what is not on the page has no size
     build();
     show(data, state, form, parts);
-    root.querySelector(".static").replaceWith(form);
     if (fromHash(location.hash)) root.scrollIntoView();
   }
 

@@ -1,10 +1,15 @@
-// Roles that the theme and docutils leave out, so that a screen reader finds its way.
+// What the theme and docutils leave out for screen readers and the keyboard.
 document.addEventListener("DOMContentLoaded", () => {
   const sidebar = document.getElementById("pst-primary-sidebar");
   sidebar?.setAttribute("role", "region");
   sidebar?.setAttribute("aria-label", "Book");
   for (const entry of document.querySelectorAll('[role="doc-biblioentry"]')) {
     entry.setAttribute("role", "listitem");
+  }
+  // Figures that scroll on a narrow screen can be reached with the keyboard.
+  for (const image of document.querySelectorAll(".bd-content figure img")) {
+    const figure = image.closest("figure");
+    image.decode().finally(() => figure.scrollWidth > figure.clientWidth && (figure.tabIndex = 0));
   }
 });
 

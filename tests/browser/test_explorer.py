@@ -408,10 +408,7 @@ def test_words_stay_inside_their_boxes(page):
       }).map((text) => text.textContent);
     })"""
     for state in states(40, seed=7):
-        page.evaluate("state => { location.hash = Explorer.toHash(state) }", state)
-        page.locator(f"select[name=io] option:checked[value={state['io']}]").wait_for(
-            state="attached"
-        )
+        page.evaluate(GO_TO, state)
         assert page.evaluate(overflow) == [], state
 
 
@@ -518,10 +515,7 @@ def test_names_and_live_results(page):
 def test_no_page_scrolls_sideways(page, width: int):
     page.set_viewport_size({"width": width, "height": 800})
     for state in [{**DEFAULT, "machine": "mlp"}, *states(5, seed=8)]:
-        page.evaluate("state => { location.hash = Explorer.toHash(state) }", state)
-        page.locator(f"select[name=io] option:checked[value={state['io']}]").wait_for(
-            state="attached"
-        )
+        page.evaluate(GO_TO, state)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -1,0 +1,126 @@
+"""The sweeps of chapter 7: the walk backward through SmolLM2-135M, into data/walk_smollm2.npz.
+
+    python book/walk_smollm2.py                       all of them, and the file
+    python book/walk_smollm2.py logits@END 23.3.v@S2   only these receivers, no file yet
+
+Finished blocks are kept in out/walk, so a run that was stopped goes on where it was.
+"""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from pathpatch import (
+    Effects,
+    How,
+    activation_sweep,
+    heads,
+    ioi_prompts,
+    load_model,
+    logit_diff,
+    sweeps,
+)
+from pathpatch.cost import plan_spec
+from pathpatch.effects import About
+from pathpatch.ioi import templates
+from pathpatch.spec import Spec
+
+BOOK = Path(__file__).resolve().parent
+FILE, OUT = BOOK / "data" / "walk_smollm2.npz", BOOK.parent / "out" / "walk"
+
+GROUPS = 30  # 15 wordings in 2 orders take turns
+
+# Receivers, in the order of the walk; the senders are all heads below, at the same position.
+RECEIVERS = [
+    "logits@END",
+    *("23.3.q@END", "23.3.k@S2", "23.3.v@S2"),
+    *("23.0.q@END", "24.4.q@END"),
+    *("20.0.q@END", "20.0.k@S2", "20.0.v@S2"),
+    *("17.4.q@S2", "17.4.k@S1+1", "17.4.v@S1+1"),
+]
+PROMPTS = {"logits@END": 210, "23.3.v@S2": 210, "17.4.q@S2": 30, "17.4.v@S1+1": 30}
+USUAL = 60  # prompts, for all others
+# Whole doors, overwritten with their value on x_new: the query where a head acts, keys and values
+# where it looks.
+LOOKS = {
+    "23.3": "S2", "23.0": "IO", "23.2": "IO", "23.7": "IO", "23.5": "IO", "24.4": "IO",
+    "24.5": "S1", "24.7": "S1", "29.1": "END", "29.0": "END", "20.0": "S2", "17.4": "S1+1",
+}  # fmt: skip
+DOORS = [
+    door
+    for head, at in LOOKS.items()
+    for door in (
+        f"{head}.q@{'S2' if head == '17.4' else 'END'}",
+        f"{head}.k@{at}",
+        f"{head}.v@{at}",
+    )
+]
+
+
+def the_prompts(model):
+    """15 wordings, both orders, 7 of each."""
+    return ioi_prompts(model.tokenizer, 210, Random(0))
+
+
+def senders(model, receiver):
+    """Every head below by itself, then all of them together, and the embedding."""
+    name, at = receiver.split("@")
+    layer = model.cfg.n_layers if name == "logits" else int(name.split(".")[0])
+    below = [str(node) for node in heads(model, at) if node.layer < layer]
+    return [*below, "+".join(below), f"embed@{at}"]
+
+
+def measure(model, prompts, receiver):
+    """All prompts, one wording and order after another: then no prompt is longer than another."""
+    parts, n = [], len(prompts)
+    for j in range(GROUPS):
+        part, how = prompts[j::GROUPS], How(folder=OUT / f"{receiver} {n}" / str(j))
+        if receiver == "whole":
+            parts.append(activation_sweep(model, part, DOORS, how=how))
+        else:
+            spec = Spec.ask(model, part, senders(model, receiver), [receiver], None, logit_diff)
+            parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how, 1e-12), how))
+    base, patched = np.empty(n), np.empty((len(parts[0].senders), n))
+    for j, found in enumerate(parts):
+        base[j::GROUPS], patched[:, j::GROUPS] = found.base, found.patched
+    about = replace(parts[0].about, prompts_sha256=prompts.sha256())
+    return Effects(parts[0].senders, base, patched, about, templates(prompts))
+
+
+def save(tables):
+    """Changes in thousandths of a logit, as whole numbers: all that the page needs, and small."""
+    facts = {name: (e.senders, asdict(e.about)) for name, e in tables.items()}
+    base = max((e.base for e in tables.values()), key=len)
+    arrays = {name: np.round(1000 * e.change).astype(np.int16) for name, e in tables.items()}
+    np.savez_compressed(FILE, facts=json.dumps(facts), base=base, **arrays)
+
+
+def load(prompts):
+    """Receiver -> its Effects, and under "whole" those of whole doors."""
+    with np.load(FILE) as found:
+        base, facts, groups = found["base"], json.loads(str(found["facts"])), templates(prompts)
+        return {
+            name: Effects(senders, base[:n], base[:n] + change / 1000, About(**about), groups[:n])
+            for name, (senders, about) in facts.items()
+            for change in [found[name]]
+            for n in [change.shape[1]]
+        }
+
+
+def rows(effects, chosen):
+    """The Effects of some rows."""
+    i = sorted(chosen)
+    return replace(effects, senders=[effects.senders[k] for k in i], patched=effects.patched[i])
+
+
+if __name__ == "__main__":
+    model = load_model("smollm2")
+    prompts = the_prompts(model)
+    asked = sys.argv[1:] or [*RECEIVERS, "whole"]
+    tables = {r: measure(model, prompts[: PROMPTS.get(r, USUAL)], r) for r in asked}
+    if not sys.argv[1:]:
+        save(tables)
