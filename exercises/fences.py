@@ -142,10 +142,11 @@ def from_outside(function: Callable[..., Any]) -> list[str]:
     return sorted(found)
 
 
-def _holds(thing: Any) -> bool:
+def _holds(thing: Any, depth: int = 2) -> bool:
     """Whether a value is one of those that a function must be given, or has one in it."""
     if isinstance(thing, dict | list | tuple) and not isinstance(thing, Run):
-        return any(map(_holds, thing.values() if isinstance(thing, dict) else thing))
+        parts = thing.values() if isinstance(thing, dict) else thing
+        return depth > 0 and any(_holds(part, depth - 1) for part in parts)
     return isinstance(thing, OUTSIDE)
 
 

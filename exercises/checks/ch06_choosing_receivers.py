@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -62,21 +63,23 @@ SHARED = (  # model, sender, (layer, head, kind)
 
 @checks
 def patch_shared() -> Iterator[Case]:
-    for kind, sender, (layer, head, door) in SHARED:
-        name = f"tiny_model({kind!r})"
-        if kind == "grouped":
-            made, name = machine(kind), f"ioi_machine({kind!r}).model"
-            model, prompts = made.model, made.prompts["abc"][::32]
-        else:
-            model, prompts = lab(kind)
+    for kind, sender, asked in SHARED:
+        model, prompts = _model(kind)
+        name = "ioi_machine('grouped').model" if kind == "grouped" else f"tiny_model({kind!r})"
         yield Case(
-            f"patch_shared({name}, prompts, {sender!r}, {layer}, {head}, {door!r}, 'S2')",
-            lambda f, asked=(model, prompts, sender, layer, head, door): f(*asked, "S2"),
-            _through(model, prompts, sender, _vector(model, layer, head, door)),
-            lambda asked=(model, prompts, sender, layer, head, door): _wrong_vectors(*asked),
+            f"patch_shared({name}, prompts, {sender!r}, {str(asked)[1:-1]}, 'S2')",
+            lambda f, ends=(model, prompts, sender, *asked): f(*ends, "S2"),
+            _through(model, prompts, sender, _vector(model, *asked)),
+            lambda ends=(kind, sender, *asked): _wrong_vectors(*ends),
             "Which query heads read this vector? `Node.heads(model)` lists them.",
             (model, prompts),
         )
+
+
+def _model(kind: str) -> tuple[Model, Prompts]:
+    if kind != "grouped":
+        return lab(kind)
+    return machine(kind).model, machine(kind).prompts["abc"][::32]
 
 
 def _vector(model: Model, layer: int, head: int, door: str) -> Node:
@@ -94,9 +97,9 @@ def _through(
     )
 
 
-def _wrong_vectors(
-    model: Model, prompts: Prompts, sender: str, layer: int, head: int, door: str
-) -> dict[str, Tensor]:
+@cache
+def _wrong_vectors(kind: str, sender: str, layer: int, head: int, door: str) -> dict[str, Tensor]:
+    model, prompts = _model(kind)
     group, right = model.cfg.query_heads_per_kv, _vector(model, layer, head, door)
     shared = model.cfg.n_heads // group
 
@@ -119,7 +122,7 @@ def _wrong_vectors(
         f"the other one of key and value is set, and not {door!r}": to(
             replace(right, kind={"k": "v", "v": "k"}[door])
         ),
-        "both the key and the value are set": to(*(replace(right, kind=kind) for kind in "kv")),
+        "both the key and the value are set": to(*(replace(right, kind=one) for one in "kv")),
         "nothing is patched: these are the logits of pass B": run(
             model, prompts.clean, reads=[LOGITS]
         )[LOGITS],

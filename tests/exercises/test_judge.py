@@ -164,6 +164,15 @@ def test_models_prompts_and_tensors_from_outside_are_named(ask):
     assert ask(with_an_attribute_of_that_name, case(19, given=(PROMPTS,))).right
 
 
+def test_plain_values_and_circles_from_outside_are_no_trouble(ask):
+    CIRCLE.append(CIRCLE)
+    assert ask(lambda: len(CIRCLE) + len(KINDS), case(4)).right
+
+
+CIRCLE: list[object] = []
+KINDS = "qkv"
+
+
 def uses_prompts():
     return len(PROMPTS)
 
@@ -242,10 +251,10 @@ def test_several_names_are_narrowed_by_the_other_calls(ask):
     first = case(given=(1,), mistakes=lambda: MISTAKES)
     later = case(given=(2,), mistakes={"it is two": 2, "it is a pair": 5})
     assert "when it is two,\n    or when it is a pair." in ask(lambda x: 2, first).text
-    assert "when it is two." in ask(lambda x: 2, first, later).text
-    assert "when it is a pair." in ask(lambda x: 2 if x == 1 else 5, first, later).text
+    assert "comes out when it is two." in ask(lambda x: 2, first, later).text
+    assert "comes out when it is a pair." in ask(lambda x: 2 if x == 1 else 5, first, later).text
     passed = case(given=(2,), mistakes={"it is two": 2})  # it would have shown
-    assert "when it is a pair." in ask(lambda x: 2 if x == 1 else 1, passed, first).text
+    assert "comes out when it is a pair." in ask(lambda x: 2 if x == 1 else 1, passed, first).text
 
 
 def test_the_mistakes_of_a_dict_are_named_key_by_key(ask):

@@ -8,6 +8,7 @@ from pathpatch import (
     Node,
     activation_patch,
     activation_sweep,
+    grid,
     heads,
     mlps,
     path_patch,
@@ -194,32 +195,27 @@ KEY = "grace"
 LABELS = ("IO", "S1", "S2", "END")
 
 
-def receivers_at(model, at, doors="qkv"):
-    return [f"{i}.{j}.{door}@{at}" for i in (1, 2) for j in range(4) for door in doors]
-
-
-def edges_to(made, receiver, at, threshold=1e-6):
-    effects = sweep(
-        made.model, made.prompts["abc"], senders=heads(made.model, at), receivers=[receiver]
-    )
+def edges_to(made, receiver):
+    """Two prompts are enough: in these machines an effect is the same on all."""
+    some, at = made.prompts["abc"][:2], Node.parse(receiver).at
+    effects = sweep(made.model, some, senders=heads(made.model, at), receivers=[receiver])
     means = zip(effects.senders, effects.mean(), strict=True)
-    return {(str(h), receiver): float(x) for h, x in means if abs(x) > threshold}
+    return {(str(h), receiver): float(x) for h, x in means if abs(x) > 1e-6}
 
 
-def walk(*asked, **more):
+def walk(key=KEY, labels=LABELS):
     """Every head and every door, one after the other."""
-    key, found = walked(*asked, **more)
-    return key, dict(found)
+    return key, dict(walked(key, labels))
 
 
 @cache
-def walked(key=KEY, doors="qkv", labels=LABELS, threshold=1e-6):
+def walked(key, labels):
     made = planted(key)
-    found = edges_to(made, "logits@END", "END", threshold)
+    found = edges_to(made, "logits@END")
     for at in labels:
-        for receiver in receivers_at(made.model, at, doors):
-            found |= edges_to(made, receiver, at, threshold)
-    return key, found
+        for node in [node for door in "qkv" for node in grid(made.model, door, [at])]:
+            found |= edges_to(made, str(node))
+    return found
 
 
 @right("6.3")
@@ -242,7 +238,8 @@ def named_the_query_for_every_door():
 
 @wrong("6.3", "missing, one of them to a head of layer 1")
 def looked_at_end_alone():
-    return walk(labels=("END",))
+    key, found = walk()
+    return key, {pair: x for pair, x in found.items() if pair[1].endswith("@END")}
 
 
 @wrong("6.3", "missing, one of them to the logits")
@@ -257,7 +254,7 @@ def patched_activations():
     made = planted(key)
     for at in LABELS:
         nodes = heads(made.model, at)
-        effects = activation_sweep(made.model, made.prompts["abc"], nodes)
+        effects = activation_sweep(made.model, made.prompts["abc"][:2], nodes)
         means = zip(effects.senders, effects.mean(), strict=True)
         found |= {(str(h), "logits@END"): float(x) for h, x in means if abs(x) > 1e-6}
     return key, found
@@ -284,7 +281,8 @@ def listed_every_head_of_the_last_layer():
 
 @wrong("6.3", "missing")
 def dropped_small_effects():
-    return walk(threshold=3.5)
+    key, found = walk()
+    return key, {pair: x for pair, x in found.items() if abs(x) > 3.5}
 
 
 @wrong("6.3", "but at another position")
