@@ -27,7 +27,7 @@ lint: $(READY) ## Check style and types
 ioi: $(READY) ## Trace the IOI task in SmolLM2; results go to out/ioi
 	$(PY) -m pathpatch ioi --out out/ioi
 
-bench: $(READY) ## Measure speed, memory and exactness of sweeps (about 20 minutes)
+bench: $(READY) ## Measure speed, memory and exactness of sweeps (about 40 minutes)
 	$(PY) tests/bench.py
 
 clean: ## Remove .venv, out and the caches in this folder

@@ -32,7 +32,8 @@ def build() -> int:
     # The outputs of cells are cached by the text of the cells alone. When the library, a package or
     # a file that pages read changes, the cache must change too, or pages would show old numbers.
     code = [*ROOT.glob("pathpatch/*.py"), *BOOK.glob("*.py")]
-    inputs = [*code, ROOT / "requirements.lock", *BOOK.rglob("*.json")]
+    data = [*BOOK.rglob("*.json"), *BOOK.rglob("*.npz")]
+    inputs = [*code, ROOT / "requirements.lock", *data]
     cache = OUT / "cache" / digest(inputs)
     # Parsed pages hold those outputs, the list of all chapters, and what _ext writes into them.
     shared = [*BOOK.glob("_*.yml"), *BOOK.glob("_ext/*.py"), BOOK / "a_glossary.md"]

@@ -33,9 +33,9 @@ OUT = Path(__file__).resolve().parent.parent / "out" / "bench.json"
 PROMPTS, SUBSET, MANY = 26, 8, 1000
 JOBS = {  # name: position of the senders, receivers, least ratio to the literal form
     "every head to the logits": ("END", ["logits"], 30),
-    "every head to the queries of 23.3, 29.1 and 24.2": (
+    "every head to the queries of 23.3, 29.1 and 23.0": (
         "END",
-        ["23.3.q@END", "29.1.q@END", "24.2.q@END"],
+        ["23.3.q@END", "29.1.q@END", "23.0.q@END"],
         40,
     ),
     "every head to the values of 20.0 and 17.4 at S2": ("S2", ["20.0.v@S2", "17.4.v@S2"], 10),

@@ -22,14 +22,12 @@ CODE = re.compile(r"```\{code-cell\}.*?\n```|```python\n.*?```|`[^`\n]+`", re.DO
 IN_CHAPTERS_TO_COME = {
     "recovered",  # 3, activation patching
     *("Fact", "Trace", "causal_trace"),  # 4, causal tracing
-    *("fact_prompts", "gaussian_noise", "load_facts", "windows"),  # 4
+    *("gaussian_noise", "windows"),  # 4
     *("Faithfulness", "Gap", "Search", "choices", "completeness"),  # 9
     *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
     *("Edge", "Rule"),  # 12
-    *("Ablation", "Circuit", "Knockout", "attention_panel"),  # 7
-    *("circuit_diagram", "discover", "edge_effects", "heat_maps", "save_figure"),  # 7
     *("node_attribution", "edge_attribution"),  # 12
-    *("by_pencil", "ioi_walk", "wrap"),  # 7, and the appendix on GPT-2
+    *("by_pencil", "ioi_walk", "wrap"),  # the appendix on GPT-2
 }
 
 

@@ -32,18 +32,17 @@ from pathpatch.spec import Spec
 BOOK = Path(__file__).resolve().parent
 FILE, OUT = BOOK / "data" / "walk_smollm2.npz", BOOK.parent / "out" / "walk"
 
-GROUPS = 30  # 15 wordings in 2 orders take turns
+GROUPS = 30  # 15 frames in 2 orders take turns
 
 # Receivers, in the order of the walk; the senders are all heads below, at the same position.
 RECEIVERS = [
     "logits@END",
     *("23.3.q@END", "23.3.k@S2", "23.3.v@S2"),
-    *("23.0.q@END", "24.4.q@END"),
+    *("23.0.q@END", "23.0.k@IO", "23.0.v@IO"),
+    *("24.4.q@END", "24.4.k@IO", "24.4.v@IO"),
     *("20.0.q@END", "20.0.k@S2", "20.0.v@S2"),
     *("17.4.q@S2", "17.4.k@S1+1", "17.4.v@S1+1"),
 ]
-PROMPTS = {"logits@END": 210, "23.3.v@S2": 210, "17.4.q@S2": 30, "17.4.v@S1+1": 30}
-USUAL = 60  # prompts, for all others
 # Whole doors, overwritten with their value on x_new: the query where a head acts, keys and values
 # where it looks.
 LOOKS = {
@@ -62,7 +61,7 @@ DOORS = [
 
 
 def the_prompts(model):
-    """15 wordings, both orders, 7 of each."""
+    """15 frames, both orders, 7 of each."""
     return ioi_prompts(model.tokenizer, 210, Random(0))
 
 
@@ -75,16 +74,16 @@ def senders(model, receiver):
 
 
 def measure(model, prompts, receiver):
-    """All prompts, one wording and order after another: then no prompt is longer than another."""
-    parts, n = [], len(prompts)
+    """One frame and order after another: then the prompts of a block have one length."""
+    parts = []
     for j in range(GROUPS):
-        part, how = prompts[j::GROUPS], How(folder=OUT / f"{receiver} {n}" / str(j))
+        part, how = prompts[j::GROUPS], How(folder=OUT / receiver / str(j))
         if receiver == "whole":
             parts.append(activation_sweep(model, part, DOORS, how=how))
         else:
             spec = Spec.ask(model, part, senders(model, receiver), [receiver], None, logit_diff)
             parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how, 1e-12), how))
-    base, patched = np.empty(n), np.empty((len(parts[0].senders), n))
+    base, patched = np.empty(len(prompts)), np.empty((len(parts[0].senders), len(prompts)))
     for j, found in enumerate(parts):
         base[j::GROUPS], patched[:, j::GROUPS] = found.base, found.patched
     about = replace(parts[0].about, prompts_sha256=prompts.sha256())
@@ -94,7 +93,7 @@ def measure(model, prompts, receiver):
 def save(tables):
     """Changes in thousandths of a logit, as whole numbers: all that the page needs, and small."""
     facts = {name: (e.senders, asdict(e.about)) for name, e in tables.items()}
-    base = max((e.base for e in tables.values()), key=len)
+    base = tables["whole"].base
     arrays = {name: np.round(1000 * e.change).astype(np.int16) for name, e in tables.items()}
     np.savez_compressed(FILE, facts=json.dumps(facts), base=base, **arrays)
 
@@ -104,10 +103,8 @@ def load(prompts):
     with np.load(FILE) as found:
         base, facts, groups = found["base"], json.loads(str(found["facts"])), templates(prompts)
         return {
-            name: Effects(senders, base[:n], base[:n] + change / 1000, About(**about), groups[:n])
+            name: Effects(senders, base, base + found[name] / 1000, About(**about), groups)
             for name, (senders, about) in facts.items()
-            for change in [found[name]]
-            for n in [change.shape[1]]
         }
 
 
@@ -121,6 +118,6 @@ if __name__ == "__main__":
     model = load_model("smollm2")
     prompts = the_prompts(model)
     asked = sys.argv[1:] or [*RECEIVERS, "whole"]
-    tables = {r: measure(model, prompts[: PROMPTS.get(r, USUAL)], r) for r in asked}
+    tables = {receiver: measure(model, prompts, receiver) for receiver in asked}
     if not sys.argv[1:]:
         save(tables)
