@@ -139,9 +139,14 @@ def tiny_model(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> 
 
 
 def fingerprint(model: Model) -> str:
-    """SHA-256 of all weights (64 hexadecimal digits): which model a result belongs to."""
+    """SHA-256 of all weights (64 hexadecimal digits): which model a result belongs to.
+
+    A bridge has up to four names for the same tensor, which is hashed once, under the first.
+    """
+    names = sorted(model.original_model.state_dict().items(), reverse=True)
+    weights = {(w.data_ptr(), w.shape, w.stride()): (key, w) for key, w in names}
     digest = hashlib.sha256()
-    for key, weight in sorted(model.original_model.state_dict().items()):
+    for key, weight in sorted(weights.values(), key=lambda pair: pair[0]):
         digest.update(key.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from pathpatch.models import Model, fingerprint
 from pathpatch.tiny import tiny_tokenizer
 
 FACT = Fact("Then, {} gave a ring to", "Mary and John", " Anna", "Paul and Lucy", " Susan")
-GOLDEN = "272235987b2d52ca5168b857634879c149676d8989f3553c2262056bd348f050"  # SmolLM2's fingerprint
+GOLDEN = "fdda80fae126f4fca36652b5ebf90399be1f88f06bcbf9ea8363dfa8e77411da"  # SmolLM2's fingerprint
 
 
 def test_the_subject_is_found_in_the_tokens():

@@ -27,6 +27,20 @@ def test_seeds_make_models():
     assert len(first) == 64
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_the_hash_depends_on_every_weight(kind: str):
+    model = tiny_model(kind)
+    before, weights = fingerprint(model), list(model.original_model.parameters())
+    assert len(weights) > 20
+    for weight in weights:
+        last = (-1,) * weight.dim()
+        kept = weight.data[last].clone()
+        weight.data[last] += 1
+        assert fingerprint(model) != before
+        weight.data[last] = kept
+        assert fingerprint(model) == before
+
+
 def test_a_saved_folder_loads(tmp_path):
     for kind in ("gpt2", "llama"):
         folder = tmp_path / kind
