@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 from pathpatch.deltas import supports
 from pathpatch.errors import PathPatchError
@@ -31,7 +32,7 @@ class Plan:
     multiply_adds: int
     passes: float  # the same work, in forward passes over all the prompts
     memory: float  # GiB beside the model, an upper estimate
-    seconds: float  # on one worker, from timing a short forward pass here
+    seconds: float  # on one worker, from timing a short forward pass here, once
 
     def __str__(self) -> str:
         return (
@@ -52,7 +53,7 @@ def plan(
     metric: Metric = logit_diff,
     how: How | None = None,
 ) -> Plan:
-    """What `sweep` with the same arguments will cost. Takes a fraction of a second.
+    """What `sweep` with the same arguments will cost. Takes a few short passes, once.
 
     Raises: PathPatchError for nodes that do not exist or cannot do this, and when one prompt
     needs more memory than it may use.
@@ -62,11 +63,8 @@ def plan(
     return plan_spec(model, prompts, spec, how or How())
 
 
-def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How, second: float = 0.0) -> Plan:
-    """Choose the engine, and sizes of blocks that keep within the memory.
-
-    second: the result of `seconds_each`, for many plans in a row.
-    """
+def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How) -> Plan:
+    """Choose the engine, and sizes of blocks that keep within the memory."""
     fast = how.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
     if spec.receivers:
         spec = replace(spec, engine="fast" if fast else "literal")
@@ -93,7 +91,7 @@ def plan_spec(model: Model, prompts: Prompts, spec: Spec, how: How, second: floa
         multiply_adds=total,
         passes=total / one,
         memory=(block * each + rows * row) / GIB,
-        seconds=total * (second or seconds_each(model, prompts[:8])),
+        seconds=total * seconds_each(model, prompts[:8]),
     )
 
 
@@ -157,10 +155,15 @@ def _bytes(question: Question) -> tuple[int, int]:
 
 
 def seconds_each(model: Model, prompts: Prompts) -> float:
-    """Seconds for a multiply-add: the best of three short forward passes."""
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        run(model, prompts.clean, reads=[LOGITS])
-        times.append(time.perf_counter() - started)
-    return min(times) / forward_multiply_adds(model, prompts)
+    """Seconds for a multiply-add: the best of three short forward passes, once for each model."""
+    if model not in _timed:
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            run(model, prompts.clean, reads=[LOGITS])
+            times.append(time.perf_counter() - started)
+        _timed[model] = min(times) / forward_multiply_adds(model, prompts)
+    return _timed[model]
+
+
+_timed: WeakKeyDictionary[Model, float] = WeakKeyDictionary()

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from pathpatch.blocks import blocks
-from pathpatch.cost import duration, plan_spec, say, seconds_each
+from pathpatch.cost import duration, plan_spec, say
 from pathpatch.deltas import patch_edges, supports
 from pathpatch.edges import Circuit, Edge, table
 from pathpatch.effects import Effects
@@ -151,13 +151,13 @@ def _round(
     model: Model, prompts: Prompts, receivers: list[Node], metric: Metric, how: How
 ) -> Iterator[Effects]:
     """Every receiver's sweep."""
-    each, plans = seconds_each(model, prompts[:8]), []
+    plans = []
     for node in receivers:
         below = [
             h for h in heads(model, node.at) if node.layer is None or (h.layer or 0) < node.layer
         ]
         spec = Spec.ask(model, prompts, [*below, Node("embed", at=node.at)], [node], None, metric)
-        plans.append(plan_spec(model, prompts, spec, how, each))
+        plans.append(plan_spec(model, prompts, spec, how))
     seconds = sum(planned.seconds for planned in plans)
     if seconds > 2:
         what = f"{len(receivers)} receivers on {len(prompts)} prompts"

@@ -1,6 +1,7 @@
 """The plan of a sweep: what is counted, what memory it may take, and what it says."""
 
 import itertools
+from weakref import WeakKeyDictionary
 
 import pytest
 from conftest import Tiny
@@ -17,11 +18,16 @@ def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
     sweep(tiny.model, tiny.prompts, **asked)
     assert capsys.readouterr().err == "", "a run of less than two seconds says nothing"
     seconds = itertools.count(0.0, 10.0)
+    monkeypatch.setattr("pathpatch.cost._timed", WeakKeyDictionary())
     monkeypatch.setattr("pathpatch.cost.time.perf_counter", lambda: next(seconds))
     sweep(tiny.model, tiny.prompts, **asked)
     said = capsys.readouterr().err
     assert "literal engine, 5 senders on 6 prompts" in said
     assert "the work of 12 forward passes;\n  at most 0.0 GiB; about 2 minutes" in said
+    used = next(seconds)
+    sweep(tiny.model, tiny.prompts, **asked)
+    assert "literal engine, 5 senders on 6 prompts" in capsys.readouterr().err
+    assert next(seconds) == used + 10, "a model is timed once"
 
 
 def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):
