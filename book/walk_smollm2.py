@@ -82,7 +82,7 @@ def measure(model, prompts, receiver):
             parts.append(activation_sweep(model, part, DOORS, how=how))
         else:
             spec = Spec.ask(model, part, senders(model, receiver), [receiver], None, logit_diff)
-            parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how, 1e-12), how))
+            parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how), how))
     base, patched = np.empty(len(prompts)), np.empty((len(parts[0].senders), len(prompts)))
     for j, found in enumerate(parts):
         base[j::GROUPS], patched[:, j::GROUPS] = found.base, found.patched
