@@ -155,7 +155,7 @@ class Long:
     """A sweep in another process that takes many seconds, in many blocks."""
 
     def __init__(self, folder: Path) -> None:
-        rows = [dict(pair) for pair in PAIRS for _ in range(100)]
+        rows = [dict(pair) for pair in PAIRS for _ in range(400)]
         (folder / "many.json").write_text(json.dumps(rows))
         self.folder = folder
 
@@ -205,7 +205,7 @@ def test_ctrl_c_ends_a_sweep_and_keeps_whole_blocks(tmp_path):
     long = Long(tmp_path)
     process, error = long.interrupt("out", signal.SIGINT)
     assert process.returncode == 130
-    assert b"literal engine, 18 senders on 200 prompts" in error, "the cost comes first"
+    assert b"literal engine, 18 senders on 800 prompts" in error, "the cost comes first"
     assert b"stopped; the same command goes on from the last finished block" in error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["blocks"]
     kept = [path.name for path in (tmp_path / "out" / "blocks").iterdir()]
