@@ -121,24 +121,32 @@ def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
     layers, top = model.cfg.n_layers, question.top()
     climbs = [top - max(first, 0) for first in map(first_layer, spec.senders) if first < top]
     places = {node.at: question.places(node).numel() for node in question.receivers}
-    layer, mlp = layer_weights(model)
+    layer, mlp, sides = layer_weights(model)
     c = 0 if question.mlps_frozen else sum(climbs) * sum(places.values()) * mlp
     low = layers if question.ends_in_c() else min(map(question.depth, question.receivers))
-    d = len(climbs) * question.suffix().numel() * (layers - low) * layer
-    return 2 * forward + c + d
+    live = int(question.live().sum())
+    d = live * (layers - low) * layer
+    if low < layers:  # the last layer runs at END, and its keys and values for END to see
+        d -= (live - len(prompts)) * (layer - sides)
+    return 2 * forward + c + len(climbs) * d
 
 
 def forward_multiply_adds(model: Model, prompts: Prompts) -> int:
-    layer, _ = layer_weights(model)
-    return prompts.clean.ids.numel() * (model.cfg.n_layers * layer + model.W_U.numel())
+    layer, *_ = layer_weights(model)
+    weights = prompts.clean.ids.numel() * model.cfg.n_layers * layer
+    return weights + len(prompts) * model.W_U.numel()  # the logits are needed at END only
 
 
-def layer_weights(model: Model) -> tuple[int, int]:
-    """How many weights a layer has, and how many of them are its MLP's."""
+def layer_weights(model: Model) -> tuple[int, int, int]:
+    """How many weights a layer has: in all, of its MLP, and of its keys and values."""
     block = model.blocks[0]
-    parts = (block.parameters(), () if model.cfg.attn_only else block.mlp.parameters())
-    layer, mlp_weights = (sum(weight.numel() for weight in part) for part in parts)
-    return layer, mlp_weights
+
+    def count(*modules: Model) -> int:
+        return sum(weight.numel() for module in modules for weight in module.parameters())
+
+    mlp = 0 if model.cfg.attn_only else count(block.mlp)
+    sides = count(block.attn.k, block.attn.v)
+    return count(block.attn.q, block.attn.o) + sides + mlp, mlp, sides
 
 
 def _bytes(question: Question) -> tuple[int, int]:
@@ -148,7 +156,7 @@ def _bytes(question: Question) -> tuple[int, int]:
     """
     cfg, pos = question.model.cfg, question.tokens.ids.shape[1]
     scores, hidden = cfg.n_heads * pos, 0 if cfg.attn_only else cfg.d_mlp
-    each = pos * (2 * cfg.d_vocab + 6 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
+    each = 2 * cfg.d_vocab + pos * (6 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
     row = 8 * cfg.d_model + 4 * hidden + 8 * scores
     size = question.model.W_U.element_size()
     return each * size, row * size

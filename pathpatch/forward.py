@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, as_nodes
-from pathpatch.prompts import Tokens
+from pathpatch.nodes import LOGITS, UNEMBED, Node, as_nodes
+from pathpatch.prompts import END, Tokens
 
 Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 Step: TypeAlias = Callable[[Tensor], Tensor | None]  # what to do with an activation
@@ -60,9 +60,10 @@ def run(
     fire. The model is left as it was.
     Book: chapter 5.
     """
-    found = Run(tokens)
-    plan = [(node.hook, _reader(model, tokens, node, found)) for node in as_nodes(reads)]
-    plan += [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
+    found, reads, writes = Run(tokens), as_nodes(reads), writes or {}
+    plan = _unembed_end(tokens, [*reads, *writes])
+    plan += [(node.hook, _reader(model, tokens, node, found)) for node in reads]
+    plan += [(node.hook, _writer(model, tokens, node, new)) for node, new in writes.items()]
     _forward(model, tokens, plan)
     return _finite(found)
 
@@ -86,7 +87,8 @@ def gradients(
     """
     parts = {node: _parts(model, tokens, node) for node in as_nodes(nodes)}
     end, taps, found = Run(tokens), dict[str, Tensor](), Run(tokens)
-    plan = [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
+    plan = _unembed_end(tokens, parts)
+    plan += [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
     plan += [(hook, _tap(hook, taps)) for hook in dict.fromkeys(node.hook for node in parts)]
     plan.append((LOGITS.hook, _reader(model, tokens, LOGITS, end)))
     with torch.enable_grad():
@@ -99,6 +101,18 @@ def gradients(
     return _finite(found)
 
 
+def _unembed_end(tokens: Tokens, nodes: Iterable[Node]) -> list[tuple[str, Step]]:
+    """Unembed only END, unless a node wants other logits: that matrix is the largest of all.
+
+    The logits of END then stand at every position, and nobody looks there.
+    """
+    if any(node.kind == "logits" and node.at != END for node in nodes):
+        return []
+    rows, pos = torch.arange(len(tokens)), tokens.ids.shape[1]
+    cut = (UNEMBED, lambda x: x[rows, tokens.at(END)][:, None])
+    return [cut, (LOGITS.hook, lambda logits: logits.expand(-1, pos, -1))]
+
+
 def _forward(model: Model, tokens: Tokens, plan: Sequence[tuple[str, Step]]) -> None:
     """The pass itself. plan: hook points and what to do there, in this order."""
     if model.training:
@@ -107,7 +121,15 @@ def _forward(model: Model, tokens: Tokens, plan: Sequence[tuple[str, Step]]) -> 
     for name, step in plan:
         steps[name].append(step)
     fired: set[str] = set()
-    hooks = [(name, _in_order(name, todo, fired)) for name, todo in steps.items()]
+
+    def take_steps(name: str, activation: Tensor) -> Tensor:
+        fired.add(name)
+        for step in steps[name]:
+            written = step(activation)
+            activation = activation if written is None else written
+        return activation
+
+    hooks = [(name, lambda x, hook, name=name: take_steps(name, x)) for name in steps]
     model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
     if silent := steps.keys() - fired:
         raise PathPatchError(f"these hooks never fired, so nothing was patched: {sorted(silent)}")
@@ -118,19 +140,6 @@ def _finite(found: Run) -> Run:
         if not torch.isfinite(value).all():
             raise PathPatchError(f"the run gave values at {node} that are not finite numbers")
     return found
-
-
-def _in_order(name: str, steps: list[Step], fired: set[str]) -> Any:
-    """The hook function of one hook point."""
-
-    def hook_function(activation: Tensor, hook: Any) -> Tensor:
-        fired.add(name)
-        for step in steps:
-            written = step(activation)
-            activation = activation if written is None else written
-        return activation
-
-    return hook_function
 
 
 def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:

@@ -70,7 +70,8 @@ def do_jobs(
 def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> Array:
     """One job. Returns: [1 + sender, batch], the metric of pass B and that of every sender."""
     with _ONE_AT_A_TIME:
-        base, found = _ENGINES[spec.engine](parcel.model, prompts, spec)
+        passes = patch_all if spec.engine == "fast" else literal_passes
+        base, found = passes(parcel.model, prompts, spec)
         values = base.repeat(1 + len(spec.senders), 1)  # stays for senders no receiver can see
         told = 0
         for rows, part in found:
@@ -82,41 +83,17 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
 
 
 def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, Found]:
-    """The four passes for one set of senders after another. Returns: as `patch_all`."""
+    """As `patch_all`, one set after another: path patching, or, without receivers, activation's."""
     b = run(model, prompts.clean, reads=[*spec.frozen, LOGITS])
     a = run(model, prompts.corrupt, reads=[node for nodes in spec.senders for node in nodes])
-
-    def passes_c_and_d() -> Found:
-        for i, nodes in enumerate(spec.senders):
-            logits = path_patch(
-                model,
-                prompts.clean,
-                b,
-                a,
-                senders=nodes,
-                receivers=spec.receivers,
-                frozen=spec.frozen,
-            )
-            yield [i], spec.metric(logits, prompts)[None]
-
-    return spec.metric(b[LOGITS], prompts), passes_c_and_d()
-
-
-def activation_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, Found]:
-    """Activation patching of one set of nodes after another. Returns: as `patch_all`."""
-    b = run(model, prompts.clean, reads=[LOGITS])
-    a = run(model, prompts.corrupt, reads=[node for nodes in spec.senders for node in nodes])
+    through = {"receivers": spec.receivers, "frozen": spec.frozen}
 
     def passes() -> Found:
         for i, nodes in enumerate(spec.senders):
-            logits = activation_patch(model, prompts.clean, a, nodes=nodes)
+            if spec.receivers:
+                logits = path_patch(model, prompts.clean, b, a, senders=nodes, **through)
+            else:
+                logits = activation_patch(model, prompts.clean, a, nodes=nodes)
             yield [i], spec.metric(logits, prompts)[None]
 
     return spec.metric(b[LOGITS], prompts), passes()
-
-
-_ENGINES = {
-    "fast": patch_all,
-    "literal": literal_passes,
-    "activation patching": activation_passes,
-}

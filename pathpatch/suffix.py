@@ -2,16 +2,18 @@
 
 Pass D. Below the lowest receiver, and before the first receiver position, everything is as in
 pass B. Only the layers and positions after that (the suffix) are run, against the keys and values
-of pass B. Where the logits or the final residual stream receive at END, nothing is left to run.
+of pass B, and the last layer at END only. Where the logits or the final residual stream receive at
+END, nothing is left to run.
 
 Book: chapter 5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pathpatch.forward import Run, run
@@ -73,6 +75,11 @@ class Question:
         length = int((self.tokens.at(END) - first).max()) + 1
         return first[:, None] + torch.arange(length)
 
+    def live(self, layer: int = -1) -> Bool[Tensor, "batch pos"]:
+        """Which positions of the suffix END can see above a layer; above the last only itself."""
+        pos, end = self.suffix(), self.tokens.at(END)[:, None]
+        return pos == end if layer == self.model.cfg.n_layers - 1 else pos <= end
+
     def rows(self) -> int:
         """How many residual vectors one sender needs at once, in pass C or D."""
         places = [self.places(node).shape[1] for node in self.receivers]
@@ -121,38 +128,44 @@ def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"
         if depth < n_layers:
             x = x + _attention(scene, depth, x, pos, inputs)
             if not scene.model.cfg.attn_only:
-                x = x + scene.model.blocks[depth].mlp(scene.model.blocks[depth].ln2(x))
+                x = x + _only(scene.live(depth), partial(_mlp, scene.model.blocks[depth]), x)
     return x[:, torch.arange(len(end)), end - pos[:, 0]]
 
 
 def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored) -> Tensor:
     """One attention layer over the suffix `pos`, with B's keys and values before it."""
     attn, every = scene.model.blocks[depth].attn, torch.arange(scene.tokens.ids.shape[1])
-    own = {kind: project(scene, depth, kind, x) for kind in "qkv"}
+    here = {"q": scene.live(depth), "k": scene.live(), "v": scene.live()}
+    own = {kind: _only(here[kind], partial(project, scene, depth, kind), x) for kind in here}
     for node, value in inputs.items():
         for head in node.heads(scene.model):
             _write(scene, node, value, own[node.kind][..., head, :])
     q, k = (_rotate(scene, own[kind], pos) for kind in "qk")
     before = {kind: project(scene, depth, kind, scene.resid[depth]) for kind in "kv"}
     k_before = _rotate(scene, before["k"], every.expand(len(pos), -1))
-    scores = torch.cat(
-        [torch.einsum("sbqhd,bkhd->sbhqk", q, k_before), torch.einsum("sbqhd,sbkhd->sbhqk", q, k)],
-        dim=-1,
-    )
-    steps = torch.arange(pos.shape[1])
-    seen = torch.cat(
-        [
-            (every < pos[:, :1])[:, None].expand(-1, len(steps), -1),
-            (steps <= steps[:, None]).expand(len(pos), -1, -1),
-        ],
-        dim=-1,
-    )
+    to_b = torch.einsum("sbqhd,bkhd->sbhqk", q, k_before)
+    scores = torch.cat([to_b, torch.einsum("sbqhd,sbkhd->sbhqk", q, k)], -1)
     scores = scores * scene.model.cfg.d_head**-0.5
+    steps = torch.arange(pos.shape[1])
+    in_b = (every < pos[:, :1])[:, None].expand(-1, len(steps), -1)
+    seen = torch.cat([in_b, (steps <= steps[:, None]).expand(len(pos), -1, -1)], -1)
     pattern = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
     old, new = pattern.split([len(every), len(steps)], dim=-1)
     z = torch.einsum("sbhqk,bkhd->sbqhd", old, before["v"])
     z = z + torch.einsum("sbhqk,sbkhd->sbqhd", new, own["v"])
-    return attn.o(z.flatten(-2))
+    return _only(here["q"], attn.o, z.flatten(-2))
+
+
+def _mlp(block: Model, x: Tensor) -> Tensor:
+    return block.mlp(block.ln2(x))
+
+
+def _only(live: Tensor, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function to the live positions of [sender, batch, pos, ...]. The rest stays 0."""
+    found = function(x[:, live])
+    whole = found.new_zeros(*x.shape[:3], *found.shape[2:])
+    whole[:, live] = found
+    return whole
 
 
 def _write(scene: Scene, node: Node, value: Tensor, target: Tensor) -> None:

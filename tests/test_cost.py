@@ -40,9 +40,12 @@ def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):
         assert found.spec.engine == "fast"
         return found.multiply_adds - 2 * forward_multiply_adds(model, prompts)
 
-    layer, mlp = layer_weights(model)
+    layer, mlp, sides = layer_weights(model)
+    matrix = model.cfg.d_model * (model.cfg.d_model + 1)  # with its bias
+    assert (layer - mlp, sides) == (4 * matrix, 2 * matrix)
     n, positions = len(prompts), prompts.clean.ids.numel()
-    assert forward_multiply_adds(model, prompts) == positions * (3 * layer + model.W_U.numel())
+    forward = positions * 3 * layer + n * model.W_U.numel()
+    assert forward_multiply_adds(model, prompts) == forward
     assert cost("logits") == n * 3 * mlp
     assert cost("logits", "1.0@END") == n * 2 * mlp
     assert cost("logits", "embed@END") == n * 3 * mlp
@@ -51,6 +54,9 @@ def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):
     assert cost("2.0.q@END", more=mlps(model)) == n * layer
     assert cost("1.0.q@END") == n * (mlp + 2 * layer)
     assert cost("0.0.q@END") == 0, "no receiver can see the sender"
+    here = int((prompts.clean.at("END") - prompts.clean.at("S2") + 1).sum())
+    assert cost("2.0.k@S2") == n * (2 * mlp + layer) + (here - n) * sides
+    assert cost("1.0.k@S2") == n * (mlp + layer) + here * layer + (here - n) * sides
     assert cost("1.0.q@END") < cost("1.0.q@S2") < cost("1.0.q")
 
 

@@ -1,6 +1,7 @@
 """The fast engine gives the literal form's numbers."""
 
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_paths import questions
 
-from pathpatch import LOGITS, answer_prob, heads, logit_diff, mlps, run
+from pathpatch import LOGITS, answer_prob, heads, ioi_prompts, logit_diff, mlps, run
 from pathpatch.deltas import patch_all, supports
 from pathpatch.jobs import literal_passes
+from pathpatch.models import wrap
 from pathpatch.nodes import as_nodes
 from pathpatch.spec import Spec
+from pathpatch.tiny import tiny_hf, tiny_tokenizer
 
 EXACT = 1e-10
 
@@ -71,6 +74,21 @@ def test_who_is_left_out_changes_nothing(tiny: Tiny):
     assert fast.isnan().any(1).tolist() == [False, True, True, True, False]
     unchanged = both(tiny, sets, as_nodes(["0.1.q"]), False, False)[1][1]
     assert (literal[1:4] - unchanged).abs().max() < EXACT
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_the_only_layer_is_the_last_and_still_has_keys(kind: str):
+    hf_model = tiny_hf(kind)
+    layers = hf_model.transformer.h if kind == "gpt2" else hf_model.model.layers
+    del layers[1:]
+    hf_model.config.num_hidden_layers = 1
+    model = wrap(hf_model, tiny_tokenizer(), "one-layer")
+    prompts = ioi_prompts(tiny_tokenizer(), 6, Random(2))
+    one = Tiny(model, None, prompts)
+    for receiver in ("0.1.k@S2", "0.1.v@IO", "0.1.v", "0.1.q@END"):
+        sets = [as_nodes(["embed@S2"]), as_nodes(["embed"])]
+        fast, literal = both(one, sets, as_nodes([receiver]), False, False)
+        assert (fast - literal).abs().max() < EXACT, receiver
 
 
 def test_small_batches_give_the_same(tiny: Tiny):
