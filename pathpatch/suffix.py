@@ -134,14 +134,15 @@ def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"
 
 def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored) -> Tensor:
     """One attention layer over the suffix `pos`, with B's keys and values before it."""
-    attn, every = scene.model.blocks[depth].attn, torch.arange(scene.tokens.ids.shape[1])
+    attn, every = scene.model.blocks[depth].attn, torch.arange(int(pos[:, 0].max()))
     here = {"q": scene.live(depth), "k": scene.live(), "v": scene.live()}
     own = {kind: _only(here[kind], partial(project, scene, depth, kind), x) for kind in here}
     for node, value in inputs.items():
         for head in node.heads(scene.model):
             _write(scene, node, value, own[node.kind][..., head, :])
     q, k = (_rotate(scene, own[kind], pos) for kind in "qk")
-    before = {kind: project(scene, depth, kind, scene.resid[depth]) for kind in "kv"}
+    resid = scene.resid[depth, :, : len(every)]
+    before = {kind: project(scene, depth, kind, resid) for kind in "kv"}
     k_before = _rotate(scene, before["k"], every.expand(len(pos), -1))
     to_b = torch.einsum("sbqhd,bkhd->sbhqk", q, k_before)
     scores = torch.cat([to_b, torch.einsum("sbqhd,sbkhd->sbhqk", q, k)], -1)
