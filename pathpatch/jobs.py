@@ -86,7 +86,8 @@ def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, 
     """As `patch_all`, one set after another: path patching, or, without receivers, activation's."""
     b = run(model, prompts.clean, reads=[*spec.frozen, LOGITS])
     a = run(model, prompts.corrupt, reads=[node for nodes in spec.senders for node in nodes])
-    through = {"receivers": spec.receivers, "frozen": spec.frozen}
+    receivers = [LOGITS if node == LOGITS.everywhere() else node for node in spec.receivers]
+    through = {"receivers": receivers, "frozen": spec.frozen}
 
     def passes() -> Found:
         for i, nodes in enumerate(spec.senders):
