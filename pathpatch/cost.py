@@ -156,7 +156,7 @@ def _bytes(question: Question) -> tuple[int, int]:
     """
     cfg, pos = question.model.cfg, question.tokens.ids.shape[1]
     scores, hidden = cfg.n_heads * pos, 0 if cfg.attn_only else cfg.d_mlp
-    each = 2 * cfg.d_vocab + pos * (6 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
+    each = 2 * cfg.d_vocab + pos * (14 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
     row = 8 * cfg.d_model + 4 * hidden + 8 * scores
     size = question.model.W_U.element_size()
     return each * size, row * size
