@@ -31,8 +31,9 @@ def build() -> int:
         nocolor()  # no escape codes in a log file
     # The outputs of cells are cached by the text of the cells alone. When the library, a package or
     # a file that pages read changes, the cache must change too, or pages would show old numbers.
-    code = [*ROOT.glob("pathpatch/*.py"), *BOOK.glob("*.py")]
-    data = [*BOOK.rglob("*.json"), *BOOK.rglob("*.npz")]
+    library = ROOT / "pathpatch"
+    code = [*library.rglob("*.py"), *BOOK.glob("*.py")]
+    data = [*library.rglob("*.json"), *BOOK.rglob("*.json"), *BOOK.rglob("*.npz")]
     inputs = [*code, ROOT / "requirements.lock", *data]
     cache = OUT / "cache" / digest(inputs)
     # Parsed pages hold those outputs, the list of all chapters, and what _ext writes into them.

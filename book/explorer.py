@@ -13,13 +13,13 @@ from html import escape
 from typing import Any
 
 from explorer_picture import picture
+from export import export_machine
 from IPython.display import HTML
 
-from pathpatch.export import export_machine
-from pathpatch.ioi import ORDERS
-from pathpatch.ioi_machine import NAMES, TEMPLATES, TOKEN
-from pathpatch.ioi_variants import VARIANTS
-from pathpatch.tiny import word_tokenizer
+from pathpatch.handmade.ioi_machine import NAMES, TEMPLATES, TOKEN
+from pathpatch.handmade.ioi_variants import VARIANTS
+from pathpatch.models.tiny import word_tokenizer
+from pathpatch.tasks.ioi import ORDERS
 
 CIRCUITS = {
     "token": "0.0 writes at S2 which name it has seen before. 1.0 copies that to END as inhibited. "

@@ -20,8 +20,8 @@ from pathpatch import (
     mlps,
     run,
 )
-from pathpatch.designs import SHARP, Design
-from pathpatch.ioi_machine import FILLERS, NAMES, TEMPLATES, TOKEN
+from pathpatch.handmade.designs import SHARP, Design
+from pathpatch.handmade.ioi_machine import FILLERS, NAMES, TEMPLATES, TOKEN
 
 State = dict[str, Any]
 TREATMENTS = {
@@ -78,7 +78,7 @@ def passes(made: HandMade, state: State, shown: list[Node]) -> dict[str, Pass]:
     rows = [Node("pattern", n.layer, n.head, at=n.at) for n in shown if n.kind == "z"]
     for name, origin in plan(made, state).items():
         writes = {node: done[source].read[node] for node, source in origin.items()}
-        tokens = x.corrupt if name == "A" else x.clean
+        tokens = x.new if name == "A" else x.orig
         reads = [*heads(made.model), *mlps(made.model), *shown, *rows]
         read = run(made.model, tokens, reads=reads, writes=writes)
         # `run` reads before it writes; here we want what the pass went on with.
@@ -156,7 +156,7 @@ def looks(x: Prompts, node: Node, found: Pass) -> str:
     if node.kind != "z" or node in found.origin:
         return ""
     row = found.read[Node("pattern", node.layer, node.head, at=node.at)][0]
-    label = {int(at): name for name, at in x.clean.positions.items() if name != "S1+1"}
+    label = {int(at): name for name, at in x.orig.positions.items() if name != "S1+1"}
     seen = [label.get(t, f"token {t}") for t, w in enumerate(row.tolist()) if t and w > 0.01]
     return f"looks at {', '.join(seen)}" if seen else "rests"
 
@@ -174,7 +174,7 @@ def cell(made: HandMade, x: Prompts, node: Node, name: str, done: dict[str, Pass
         ]
         text = f"{', '.join(said)}; difference {number(found.difference)}"
     elif node.kind == "embed" and not origin:
-        tokens = x.corrupt if name == "A" else x.clean
+        tokens = x.new if name == "A" else x.orig
         text = TOKEN.words[int(tokens.ids[0, tokens.at(node.at)]) - 1].strip()
     else:
         nothing = "writes nothing" if node.kind == "z" else "nothing"

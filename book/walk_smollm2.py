@@ -16,7 +16,7 @@ import numpy as np
 
 from pathpatch import (
     Effects,
-    How,
+    SweepOptions,
     activation_sweep,
     heads,
     ioi_prompts,
@@ -24,10 +24,9 @@ from pathpatch import (
     logit_diff,
     sweeps,
 )
-from pathpatch.cost import plan_spec
 from pathpatch.effects import About
-from pathpatch.ioi import templates
-from pathpatch.spec import Spec
+from pathpatch.engine.cost import plan_spec
+from pathpatch.engine.spec import Spec
 
 BOOK = Path(__file__).resolve().parent
 FILE, OUT = BOOK / "data" / "walk_smollm2.npz", BOOK.parent / "out" / "walk"
@@ -77,17 +76,17 @@ def measure(model, prompts, receiver):
     """One frame and order after another: then the prompts of a block have one length."""
     parts = []
     for j in range(GROUPS):
-        part, how = prompts[j::GROUPS], How(folder=OUT / receiver / str(j))
+        part, how = prompts[j::GROUPS], SweepOptions(folder=OUT / receiver / str(j))
         if receiver == "whole":
-            parts.append(activation_sweep(model, part, DOORS, how=how))
+            parts.append(activation_sweep(model, part, DOORS, options=how))
         else:
-            spec = Spec.ask(model, part, senders(model, receiver), [receiver], None, logit_diff)
+            spec = Spec.of(model, part, senders(model, receiver), [receiver], None, logit_diff)
             parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how), how))
     base, patched = np.empty(len(prompts)), np.empty((len(parts[0].senders), len(prompts)))
     for j, found in enumerate(parts):
         base[j::GROUPS], patched[:, j::GROUPS] = found.base, found.patched
     about = replace(parts[0].about, prompts_sha256=prompts.sha256())
-    return Effects(parts[0].senders, base, patched, about, templates(prompts))
+    return Effects(parts[0].senders, base, patched, about, prompts.templates)
 
 
 def save(tables):
@@ -101,7 +100,7 @@ def save(tables):
 def load(prompts):
     """Receiver -> its Effects, and under "whole" those of whole doors."""
     with np.load(FILE) as found:
-        base, facts, groups = found["base"], json.loads(str(found["facts"])), templates(prompts)
+        base, facts, groups = found["base"], json.loads(str(found["facts"])), prompts.templates
         return {
             name: Effects(senders, base, base + found[name] / 1000, About(**about), groups)
             for name, (senders, about) in facts.items()

@@ -60,7 +60,7 @@ check(by_hand)
 def r_in_pass_c(model, prompts, sender, receiver):
     """What R holds in pass C, for each prompt.
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. sender: such as "0.2@END".
+    prompts: x_orig is prompts.orig, x_new is prompts.new. sender: such as "0.2@END".
     receiver: such as "1.0.v@END".
     Returns: a tensor [batch].
     """

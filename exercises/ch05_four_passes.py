@@ -155,14 +155,14 @@ check(path_patch_by_hooks)
 def repaired(model, prompts, senders, receivers):
     """Path patching with all heads frozen: the logits of pass D at END, a tensor [batch, vocab].
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. senders, receivers: lists of nodes.
+    prompts: x_orig is prompts.orig, x_new is prompts.new. senders, receivers: lists of nodes.
     """
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=senders)
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=senders)
     patch = {node: a[node] for node in senders}
     freeze = {node: b[node] for node in heads(model)}
-    c = run(model, prompts.clean, reads=receivers, writes=patch | freeze)
-    d = run(model, prompts.clean, reads=[LOGITS], writes=c | patch)
+    c = run(model, prompts.orig, reads=receivers, writes=patch | freeze)
+    d = run(model, prompts.orig, reads=[LOGITS], writes=c | patch)
     return d[LOGITS]
 
 

@@ -4,7 +4,7 @@
 # %%
 from exercises import check, hint
 from exercises.planted import planted
-from pathpatch import LOGITS, Node, heads, path_patch, run, sweep
+from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 
 
 # %% [markdown]
@@ -73,7 +73,7 @@ check(my_choice)
 def patch_shared(model, prompts, sender, layer, head, kind, at):
     """Path patch the sender to the key or value vector that query head `head` shares.
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. kind: "k" or "v". at: a position.
+    prompts: x_orig is prompts.orig, x_new is prompts.new. kind: "k" or "v". at: a position.
     Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     raise NotImplementedError("6.2 is not written yet")

@@ -12,8 +12,8 @@ from typing import Any
 import exercises
 from exercises import catalogue, progress
 from exercises.catalogue import Exercise, keep, named, pages
-from exercises.fences import in_time
-from exercises.judge import LIMIT, Verdict, judge
+from exercises.checks.fences import in_time
+from exercises.checks.judge import LIMIT, Verdict, judge
 from pathpatch.errors import PathPatchError, did_you_mean
 
 

@@ -9,9 +9,9 @@ import hashlib
 from dataclasses import replace
 from random import Random
 
-from pathpatch.designs import Design, HandMade, Head
-from pathpatch.handmade import build
-from pathpatch.ioi_machine import KEYS, POSITION, REST, TOKEN, machine_pairs, mover
+from pathpatch.handmade.build import build
+from pathpatch.handmade.designs import Design, HandMade, Head
+from pathpatch.handmade.ioi_machine import KEYS, POSITION, REST, TOKEN, machine_pairs, mover
 from pathpatch.prompts import make_prompts
 
 WIDTH = 4  # heads in a layer

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
-from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, Sets, as_nodes, node_set
+from pathpatch.nodes import LOGITS, Model, Node, Sets, as_nodes, node_set
 from pathpatch.prompts import Tokens
 
 

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pathpatch.errors import PathPatchError
+from pathpatch.files import write_file
 from pathpatch.nodes import node_set
 from pathpatch.uncertainty import interval, sign_flip_test
 
@@ -132,28 +131,16 @@ class Effects:
         return Effects(senders, np.array(base), np.array(patched), About(**data), templates)
 
 
-def check_folder(folder: str | Path) -> Path:
-    """Make an output folder and try to write in it, before any work is done.
+def strongest(effects: Effects, n: int) -> list[str]:
+    """At most n heads ("9.6"): lowest mean change first, below zero with corrected p < 0.05.
 
-    Raises: PathPatchError when it cannot be written to.
+    Raises: PathPatchError when there is none.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise PathPatchError(f"cannot write into the folder {folder}: {error}") from error
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    mean, p = effects.mean(), effects.p_adjusted(np.random.default_rng(0))
+    order = [i for i in np.argsort(mean, kind="stable") if mean[i] < 0 and p[i] < 0.05][:n]
+    if not order:
+        raise PathPatchError(
+            "no head lowers the metric with a corrected p below 0.05; "
+            "try more prompts, or more templates (fewer than six can never show it)"
+        )
+    return [effects.senders[i].split(".z")[0] for i in order]

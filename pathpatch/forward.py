@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
-from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, UNEMBED, Node, as_nodes
+from pathpatch.nodes import LOGITS, UNEMBED, Model, Node, as_nodes
 from pathpatch.prompts import END, Tokens
 
 Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]

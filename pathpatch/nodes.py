@@ -9,12 +9,11 @@ logits          without a position: all positions
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pathpatch.errors import PathPatchError, did_you_mean
-from pathpatch.models import Model
 
 _HOOKS = {
     "z": "blocks.{}.attn.hook_z",
@@ -32,6 +31,7 @@ _HOOKS = {
 KINDS = tuple(_HOOKS)
 _OF_HEADS = ("z", "q", "k", "v", "pattern")
 _OF_MODEL = ("embed", "logits")
+Model: TypeAlias = Any  # a TransformerBridge: importing its class takes seconds, so only wrap does
 _FORM = re.compile(r"(?:(\d+)\.)?(?:(kv)?(\d+)(?:\.|(?=@|$)))?([a-z_]+)?(?:@(.+))?")
 
 
@@ -111,7 +111,6 @@ Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
 
 LOGITS = Node("logits", at="END")
 UNEMBED = "unembed.hook_in"  # where the final state enters the unembedding
-PAPER, CODE = (4, 5), (5, 4)  # how far a window of ROME reaches, below and above
 _JOIN = re.compile(r"\+(?=\s*(?:\d+\.|embed|logits))")  # a + before a node: not that of S1+1
 
 
@@ -150,19 +149,17 @@ def mlps(model: Model, at: str | int | None = None) -> list[Node]:
     return [] if model.cfg.attn_only else grid(model, "mlp_out", [at])
 
 
-def windows(
-    model: Model, kind: str, positions: Iterable[str | int], reach: tuple[int, int] = PAPER
-) -> list[str]:
-    """Runs of neighbouring layers, restored together: one around each layer, at each position.
+FROZEN: dict[str, Callable[[Model], list[Node]]] = {
+    "heads": heads,
+    "heads+mlps": lambda model: heads(model) + mlps(model),
+}
 
-    reach: how many layers below and above; at both ends of the model the window is cut off. The
-    paper says l-4 to l+5 (PAPER), its code does l-5 to l+4 (CODE). Source: Meng et al. 2022.
-    """
-    (below, above), layers, at = reach, range(model.cfg.n_layers), list(positions)
-    return [
-        "+".join(
-            str(Node(kind, i, at=where)) for i in layers[max(0, mid - below) : mid + above + 1]
-        )
-        for mid in layers
-        for where in at
-    ]
+
+def names(sets: Sets) -> list[str]:
+    """The sets as they are printed."""
+    return ["+".join(map(str, nodes)) for nodes in sets]
+
+
+def first_layer(nodes: Sequence[Node]) -> int:
+    """The first layer in which a set of senders writes; -1: before the first."""
+    return min(-1 if node.layer is None else node.layer for node in nodes)

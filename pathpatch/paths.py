@@ -8,8 +8,7 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
-from pathpatch.models import Model
-from pathpatch.nodes import LOGITS, Node, as_nodes
+from pathpatch.nodes import LOGITS, Model, Node, as_nodes
 from pathpatch.prompts import Tokens
 
 # A sender writes into the residual stream; a receiver is read off it. Other kinds are refused: the

@@ -64,7 +64,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Pair:
-    """One clean and corrupt prompt as text. `group` names what it shares with others (template)."""
+    """One clean and one corrupt prompt as text, and what they share with other pairs.
+
+    template: prompts of one template resemble one another, so intervals and tests draw them
+    together; by default the group. group: prompts in which every position means the same, so that
+    a mean over them makes sense (for IOI a template in one order, "ABBA 3").
+    """
 
     clean: str
     corrupt: str
@@ -72,14 +77,20 @@ class Pair:
     foil: str
     positions: dict[str, int] = field(default_factory=dict)
     group: str = ""
+    template: str = ""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of pairs, tokenised and checked. `clean` is the run that gets patched (x_orig)."""
+    """A batch of pairs, tokenised and checked: what one experiment runs on.
 
-    clean: Tokens
-    corrupt: Tokens
+    orig: x_orig, the prompts that get patched. new: x_new, where the patched values come from. In
+    noising x_orig is the clean text of each pair and x_new the corrupt one; `swapped` exchanges
+    them.
+    """
+
+    orig: Tokens
+    new: Tokens
     answer: Int[Tensor, "batch"]
     foil: Int[Tensor, "batch"]
     pairs: tuple[Pair, ...]
@@ -89,14 +100,19 @@ class Prompts:
         return len(self.pairs)
 
     def __getitem__(self, rows: slice) -> "Prompts":
-        tokens = self.clean[rows], self.corrupt[rows]
+        tokens = self.orig[rows], self.new[rows]
         words = self.answer[rows], self.foil[rows]
         return Prompts(*tokens, *words, self.pairs[rows], self.direction)
 
+    @property
+    def templates(self) -> list[str]:
+        """The template of each pair, or its group, or "": a cluster by itself."""
+        return [pair.template or pair.group for pair in self.pairs]
+
     def sha256(self) -> str:
         """SHA-256 of the tokens, positions and answers: which prompts a result belongs to."""
-        numbers = {"clean": self.clean.ids, "corrupt": self.corrupt.ids, "answer": self.answer}
-        numbers |= {"foil": self.foil, **dict(sorted(self.clean.positions.items()))}
+        numbers = {"clean": self.orig.ids, "corrupt": self.new.ids, "answer": self.answer}
+        numbers |= {"foil": self.foil, **dict(sorted(self.orig.positions.items()))}
         text = json.dumps({name: tensor.tolist() for name, tensor in numbers.items()})
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -106,7 +122,7 @@ class Prompts:
         Answer and foil stay, so the metric keeps its meaning.
         """
         other = {"noising": "denoising", "denoising": "noising"}[self.direction]
-        return replace(self, clean=self.corrupt, corrupt=self.clean, direction=other)
+        return replace(self, orig=self.new, new=self.orig, direction=other)
 
 
 def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
@@ -136,17 +152,12 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
 
 
 def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
-    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`
-    and `group` (see `Pair`).
+    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`,
+    `group` and `template` (see `Pair`).
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
-    pairs = read_rows(path, "prompts", Pair)
-    for i, pair in enumerate(pairs):
-        for label, index in pair.positions.items():
-            if type(index) is not int:  # a bool is an int too, and is refused
-                raise PathPatchError(f"{path}, item {i}: position {label!r} must be a whole number")
-    return make_prompts(tokenizer, pairs)
+    return make_prompts(tokenizer, read_rows(path, "prompts", Pair))
 
 
 def _pair_problems(
@@ -187,3 +198,6 @@ def _word_ids(tokenizer: Any, word: str) -> list[int]:
 def _pad(rows: list[list[int]]) -> Int[Tensor, "batch pos"]:
     longest = max(map(len, rows))
     return torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in rows])
+
+
+FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it

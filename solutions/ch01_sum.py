@@ -82,16 +82,16 @@ check(by_hand)
 def r_in_pass_c(model, prompts, sender, receiver):
     """What R holds in pass C, for each prompt.
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. sender: such as "0.2@END".
+    prompts: x_orig is prompts.orig, x_new is prompts.new. sender: such as "0.2@END".
     receiver: such as "1.0.v@END".
     Returns: a tensor [batch].
     """
     # solution
     h = Node.parse(sender)
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=[h])
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=[h])
     writes = {node: b[node] for node in heads(model)} | {h: a[h]}
-    c = run(model, prompts.clean, reads=[receiver], writes=writes)
+    c = run(model, prompts.orig, reads=[receiver], writes=writes)
     return c[receiver].sum(-1)
     # end of solution
 

@@ -237,23 +237,23 @@ check(path_patch_by_hooks)
 def repaired(model, prompts, senders, receivers):
     """Path patching with all heads frozen: the logits of pass D at END, a tensor [batch, vocab].
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. senders, receivers: lists of nodes.
+    prompts: x_orig is prompts.orig, x_new is prompts.new. senders, receivers: lists of nodes.
     """
     # solution
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=senders)
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=senders)
     patch = {node: a[node] for node in senders}
     freeze = {node: b[node] for node in heads(model)}
-    c = run(model, prompts.clean, reads=receivers, writes=freeze | patch)
-    d = run(model, prompts.clean, reads=[LOGITS], writes=c)
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    d = run(model, prompts.orig, reads=[LOGITS], writes=c)
     return d[LOGITS]
     # instead
-    # b = run(model, prompts.clean, reads=heads(model))
-    # a = run(model, prompts.corrupt, reads=senders)
+    # b = run(model, prompts.orig, reads=heads(model))
+    # a = run(model, prompts.new, reads=senders)
     # patch = {node: a[node] for node in senders}
     # freeze = {node: b[node] for node in heads(model)}
-    # c = run(model, prompts.clean, reads=receivers, writes=patch | freeze)
-    # d = run(model, prompts.clean, reads=[LOGITS], writes=c | patch)
+    # c = run(model, prompts.orig, reads=receivers, writes=patch | freeze)
+    # d = run(model, prompts.orig, reads=[LOGITS], writes=c | patch)
     # return d[LOGITS]
     # end of solution
 
@@ -277,7 +277,7 @@ check(repaired)
 #
 # **Hint 2.** `activation_patch(model, tokens, source, nodes=nodes)`: the tokens that are run, and a run on the other prompt that read the nodes.
 #
-# **Hint 3.** `logit_diff(activation_patch(model, prompts.corrupt, b, nodes=nodes), prompts)`, less the logit difference of the corrupt run.
+# **Hint 3.** `logit_diff(activation_patch(model, prompts.new, b, nodes=nodes), prompts)`, less the logit difference of the corrupt run.
 #
 # **Help.** My denoising number is about as large as the whole logit difference. You compared the patched corrupt run with the *clean* run.
 
@@ -289,10 +289,10 @@ def both_directions(model, prompts, nodes):
     Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
     """
     # solution
-    b = run(model, prompts.clean, reads=[*nodes, LOGITS])
-    a = run(model, prompts.corrupt, reads=[*nodes, LOGITS])
-    noised = activation_patch(model, prompts.clean, a, nodes=nodes)
-    denoised = activation_patch(model, prompts.corrupt, b, nodes=nodes)
+    b = run(model, prompts.orig, reads=[*nodes, LOGITS])
+    a = run(model, prompts.new, reads=[*nodes, LOGITS])
+    noised = activation_patch(model, prompts.orig, a, nodes=nodes)
+    denoised = activation_patch(model, prompts.new, b, nodes=nodes)
     return {
         "noising": logit_diff(noised, prompts) - logit_diff(b[LOGITS], prompts),
         "denoising": logit_diff(denoised, prompts) - logit_diff(a[LOGITS], prompts),

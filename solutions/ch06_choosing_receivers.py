@@ -12,7 +12,7 @@
 # %%
 from exercises import check, hint
 from exercises.planted import planted
-from pathpatch import LOGITS, Node, heads, path_patch, run, sweep
+from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 
 # %% [markdown] exercise="6.1" kind="open question" minutes=30 difficulty=4 importance=5 points=6
 # ## 6.1 Choose the receiver for a question
@@ -108,15 +108,15 @@ check(my_choice)
 def patch_shared(model, prompts, sender, layer, head, kind, at):
     """Path patch the sender to the key or value vector that query head `head` shares.
 
-    prompts: x_orig is prompts.clean, x_new is prompts.corrupt. kind: "k" or "v". at: a position.
+    prompts: x_orig is prompts.orig, x_new is prompts.new. kind: "k" or "v". at: a position.
     Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     # solution
     receiver = Node(kind, layer, head // model.cfg.query_heads_per_kv, shared=True, at=at)
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=[sender])
     ends = {"senders": [sender], "receivers": [receiver], "frozen": heads(model)}
-    return path_patch(model, prompts.clean, b, a, **ends)
+    return path_patch(model, prompts.orig, b, a, **ends)
     # end of solution
 
 
@@ -140,7 +140,7 @@ check(patch_shared)
 #
 # **Hint 2.** For each head that was found, sweep all heads into its `q@END`, and into its `k` and `v` at IO, S1 and S2, at the same position. Keep what is not zero.
 #
-# **Hint 3.** `sweep(made.model, made.prompts["abc"], senders=heads(made.model, "S2"), receivers=["1.2.v@S2"]).mean()`
+# **Hint 3.** `path_sweep(made.model, made.prompts["abc"], senders=heads(made.model, "S2"), receivers=["1.2.v@S2"]).mean()`
 #
 # **Help.** I find an edge from layer 0 to layer 2. A head of layer 1 is between. Path patching freezes it; activation patching does not.
 #
@@ -160,7 +160,7 @@ def planted_circuit() -> tuple[str, dict[tuple[str, str], float]]:
     while todo:
         receiver = todo.pop()
         at = receiver.split("@")[1]
-        effects = sweep(
+        effects = path_sweep(
             made.model,
             made.prompts["abc"],
             senders=heads(made.model, at),

@@ -22,12 +22,23 @@ import numpy as np
 import psutil
 import torch
 
-from pathpatch import How, Prompts, heads, ioi_prompts, load_model, logit_diff, mlps, plan, sweep
-from pathpatch.cost import forward_multiply_adds
-from pathpatch.deltas import patch_all
-from pathpatch.ioi import TEMPLATES
-from pathpatch.jobs import literal_passes
-from pathpatch.models import Model, wrap
+from pathpatch import (
+    Prompts,
+    SweepOptions,
+    heads,
+    ioi_prompts,
+    load_model,
+    logit_diff,
+    mlps,
+    path_sweep,
+    plan,
+)
+from pathpatch.engine.cost import forward_multiply_adds
+from pathpatch.engine.fast import patch_all
+from pathpatch.engine.jobs import literal_passes
+from pathpatch.models.load import wrap
+from pathpatch.nodes import Model
+from pathpatch.tasks.ioi import TEMPLATES
 
 OUT = Path(__file__).resolve().parent.parent / "out" / "bench.json"
 PROMPTS, SUBSET, MANY = 26, 8, 1000
@@ -97,10 +108,10 @@ def against_transformer_lens(model: Model, prompts: Prompts, results: dict) -> N
     """
     from transformer_lens import patching
 
-    ids, other = prompts.corrupt.ids, prompts.clean.ids
+    ids, other = prompts.new.ids, prompts.orig.ids
     _, clean = model.run_with_cache(other, names_filter="blocks.28.attn.hook_z")
     _, corrupt = model.run_with_cache(ids, names_filter="blocks.28.attn.hook_z")
-    rows, end = torch.arange(len(prompts)), prompts.clean.at("END")
+    rows, end = torch.arange(len(prompts)), prompts.orig.at("END")
     table = []
 
     def theirs() -> None:
@@ -147,8 +158,8 @@ def exactness(model: Model, prompts: Prompts, results: dict) -> None:
     """The largest difference in float32 over every head and prompt, all senders run literally."""
     for name, (at, receivers, _) in JOBS.items():
         asked = {"senders": heads(model, at), "receivers": receivers}
-        fast = sweep(model, prompts, **asked)
-        literal = sweep(model, prompts, **asked, how=How("literal"))
+        fast = path_sweep(model, prompts, **asked)
+        literal = path_sweep(model, prompts, **asked, options=SweepOptions("literal"))
         largest = float(np.abs(fast.patched - literal.patched).max())
         moved = float(np.abs(literal.change).max())
         results[name] |= {"largest_difference": largest, "largest_change": moved}
@@ -164,7 +175,7 @@ def growth(model: Model, results: dict) -> None:
         series["prompts"].append((n, model, ioi(model, n, [template]), 1))
     for text in longer:
         prompts = ioi(model, 16, [text])
-        series["length"].append((prompts.clean.ids.shape[1], model, prompts, 1))
+        series["length"].append((prompts.orig.ids.shape[1], model, prompts, 1))
     for layers in (6, 12, 18, 24):
         small = shallow(model, layers)
         series["layers"].append((layers, small, ioi(small, 16, [template]), 1))
@@ -205,7 +216,7 @@ def shallow(model: Model, layers: int) -> Model:
     """SmolLM2 cut off after some layers: it does nothing useful, at the same cost for a layer."""
     from transformers import AutoModelForCausalLM
 
-    from pathpatch.smollm2 import smollm2_folder
+    from pathpatch.models.smollm2 import smollm2_folder
 
     hf_model = AutoModelForCausalLM.from_pretrained(smollm2_folder(), num_hidden_layers=layers)
     return wrap(hf_model, model.tokenizer, f"smollm2-{layers}")
@@ -219,7 +230,11 @@ def peak(limit: float) -> None:
     """In a process of its own: sweep many prompts and print the peak memory above the model."""
     model, process, stop = load_model(), psutil.Process(), threading.Event()
     prompts = ioi(model, MANY, TEMPLATES)
-    asked = {"senders": heads(model, "END"), "receivers": ["logits"], "how": How(memory=limit)}
+    asked = {
+        "senders": heads(model, "END"),
+        "receivers": ["logits"],
+        "options": SweepOptions(memory=limit),
+    }
     planned = plan(model, prompts, **asked)
     before, seen = process.memory_info().rss, [0]
 
@@ -229,7 +244,7 @@ def peak(limit: float) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    took = seconds(lambda: sweep(model, prompts, **asked))
+    took = seconds(lambda: path_sweep(model, prompts, **asked))
     stop.set()
     watcher.join()
     found = {
@@ -260,8 +275,8 @@ def main() -> None:
     torch.set_num_threads(2)
     model = load_model()
     prompts = ioi(model, PROMPTS, TEMPLATES[:1])
-    forward = seconds(lambda: model(prompts.clean.ids), 3)
-    print(f"{PROMPTS} prompts of {prompts.clean.ids.shape[1]} tokens, SmolLM2-135M, 2 threads")
+    forward = seconds(lambda: model(prompts.orig.ids), 3)
+    print(f"{PROMPTS} prompts of {prompts.orig.ids.shape[1]} tokens, SmolLM2-135M, 2 threads")
     results: dict = {
         "machine": {"system": platform.platform(), "torch": torch.__version__, "threads": 2},
         "forward_pass_seconds": forward,

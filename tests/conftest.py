@@ -17,8 +17,8 @@ from hypothesis import settings
 
 from exercises import catalogue, progress
 from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
-from pathpatch.models import Model
-from pathpatch.tiny import tiny_hf, tiny_tokenizer
+from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
+from pathpatch.nodes import Model
 
 # The same examples in every run: what passes here passes for you.
 settings.register_profile("repository", derandomize=True, database=None, deadline=None)

@@ -35,11 +35,11 @@ def patch_both_ways(path_patch: Callable, tiny: Tiny, case: str, edges: bool, de
     senders, receivers = map(as_nodes, CASES[case])
     prompts = tiny.prompts.swapped() if denoise else tiny.prompts
     frozen = heads(tiny.model) + (mlps(tiny.model) if edges else [])
-    base = run(tiny.model, prompts.clean, reads=[*frozen, LOGITS])
-    source = run(tiny.model, prompts.corrupt, reads=[*heads(tiny.model), *senders])
+    base = run(tiny.model, prompts.orig, reads=[*frozen, LOGITS])
+    source = run(tiny.model, prompts.new, reads=[*heads(tiny.model), *senders])
     found = path_patch(
         tiny.model,
-        prompts.clean,
+        prompts.orig,
         base,
         source,
         senders=senders,
@@ -48,13 +48,13 @@ def patch_both_ways(path_patch: Callable, tiny: Tiny, case: str, edges: bool, de
     )
     expected = oracle.path_patch(
         tiny.weights,
-        prompts.clean.ids,
-        prompts.corrupt.ids,
-        [as_oracle(node, prompts.clean) for node in senders],
-        [as_oracle(node, prompts.clean) for node in receivers],
+        prompts.orig.ids,
+        prompts.new.ids,
+        [as_oracle(node, prompts.orig) for node in senders],
+        [as_oracle(node, prompts.orig) for node in receivers],
         edges,
     )
-    return found, ends(expected, prompts.clean), base[LOGITS]
+    return found, ends(expected, prompts.orig), base[LOGITS]
 
 
 def exam(path_patch: Callable, tiny: Tiny) -> None:

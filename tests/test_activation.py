@@ -8,18 +8,18 @@ from test_transformer_lens import double, theirs  # noqa: F401  (their tables ha
 
 from pathpatch import (
     Effects,
-    How,
     PathPatchError,
     Prompts,
+    SweepOptions,
     activation_sweep,
     answer_prob,
     grid,
     heads,
     logit_diff,
 )
-from pathpatch.cost import GIB, _bytes
+from pathpatch.engine.cost import GIB, _bytes
+from pathpatch.engine.scene import Layout
 from pathpatch.nodes import node_set
-from pathpatch.suffix import Question
 
 EXACT = 1e-10
 TABLES = [  # their function, our kind, whether it has heads
@@ -64,11 +64,9 @@ def test_every_kind_at_labels_and_in_sets_equals_the_oracle(tiny: Tiny, directio
     entries = [*entries[::5], "0.1@S1+1+1.2.q@END", "1.kv1.v@S1+1 + 0.mlp_out", "embed"]
     effects = activation_sweep(tiny.model, prompts, entries, answer_prob)
     for entry, values in zip(entries, effects.patched, strict=True):
-        nodes = [as_oracle(node, prompts.clean) for node in node_set(entry)]
-        logits = oracle.activation_patch(
-            tiny.weights, prompts.clean.ids, prompts.corrupt.ids, nodes
-        )
-        expected = answer_prob(ends(logits, prompts.clean), prompts)
+        nodes = [as_oracle(node, prompts.orig) for node in node_set(entry)]
+        logits = oracle.activation_patch(tiny.weights, prompts.orig.ids, prompts.new.ids, nodes)
+        expected = answer_prob(ends(logits, prompts.orig), prompts)
         assert values == pytest.approx(expected.numpy(), abs=EXACT)
     assert len({round(float(row.mean()), 9) for row in effects.patched}) > len(entries) // 2
     assert effects.senders[-3:-1] == ["0.1.z@S1+1+1.2.q@END", "1.kv1.v@S1+1+0.mlp_out"]
@@ -80,7 +78,7 @@ def test_every_kind_at_labels_and_in_sets_equals_the_oracle(tiny: Tiny, directio
 
 def test_patching_a_run_into_itself_changes_nothing(tiny: Tiny):
     prompts = Prompts(
-        tiny.prompts.clean, tiny.prompts.clean, tiny.prompts.answer, tiny.prompts.foil,
+        tiny.prompts.orig, tiny.prompts.orig, tiny.prompts.answer, tiny.prompts.foil,
         tiny.prompts.pairs,
     )  # fmt: skip
     effects = activation_sweep(tiny.model, prompts, [*grid(tiny.model, "q"), "embed"])
@@ -96,9 +94,9 @@ def test_all_embeddings_give_the_other_run(tiny: Tiny):
 def test_blocks_of_prompts_give_the_same(tiny: Tiny, tmp_path):
     nodes = heads(tiny.model, "S2")[:9]  # two jobs of nodes
     whole = activation_sweep(tiny.model, tiny.prompts, nodes)
-    per_prompt = 1.1 * 2 * _bytes(Question(tiny.model, tiny.prompts.clean, [], False))[0] / GIB
-    how = How(memory=2 * per_prompt, folder=tmp_path)
-    parts = activation_sweep(tiny.model, tiny.prompts, nodes, how=how)
+    per_prompt = 1.1 * 2 * _bytes(Layout(tiny.model, tiny.prompts.orig, [], False))[0] / GIB
+    how = SweepOptions(memory=2 * per_prompt, folder=tmp_path)
+    parts = activation_sweep(tiny.model, tiny.prompts, nodes, options=how)
     assert len(list((tmp_path / "blocks").glob("*.npy"))) == 3 * 2
     assert np.abs(whole.patched - parts.patched).max() < EXACT
     assert whole.of_heads()
@@ -124,7 +122,7 @@ def test_save_and_load(tiny: Tiny, tmp_path):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
-    for module in ("cost", "jobs"):
+    for module in ("engine.cost", "engine.jobs"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     with pytest.raises(PathPatchError, match=words):
         activation_sweep(tiny.model, tiny.prompts, nodes)
@@ -135,7 +133,7 @@ def test_grids(tiny: Tiny):
     assert len(grid(tiny.model, "k", ["S2", "END", 3])) == layers * n_heads * 3
     names = [str(node) for node in grid(tiny.model, "mlp_out", ["S2"])]
     assert names == [f"{layer}.mlp_out@S2" for layer in range(layers)]
-    names = [str(node) for node in grid(tiny.model, "embed", tiny.prompts.clean.positions)]
+    names = [str(node) for node in grid(tiny.model, "embed", tiny.prompts.orig.positions)]
     assert names == ["embed@IO", "embed@S1", "embed@S1+1", "embed@S2", "embed@END"]
     with pytest.raises(PathPatchError, match="did you mean 'mlp_out'"):
         grid(tiny.model, "mlpout")

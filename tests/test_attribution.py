@@ -28,14 +28,13 @@ from pathpatch import (
     mlps,
     node_attribution,
     path_patch,
+    path_sweep,
     run,
-    sweep,
     tiny_model,
     toy,
 )
 from pathpatch.forward import gradients
-from pathpatch.models import Model
-from pathpatch.nodes import as_nodes
+from pathpatch.nodes import Model, as_nodes
 
 EXACT = 1e-10
 EMBED = Node("embed")
@@ -76,7 +75,7 @@ def derivative(function, prompts: Prompts) -> np.ndarray:
     """How fast a metric grows in each prompt: function of t [batch, 1, 1] at 0, to logits."""
     t = torch.zeros(len(prompts), 1, 1, dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
-        logits = ends(function(t), prompts.clean)
+        logits = ends(function(t), prompts.orig)
         metric = METRICS[prompts.direction]
         (slope,) = torch.autograd.grad(metric(logits, prompts).sum(), t)
     return slope.flatten().numpy()
@@ -84,10 +83,10 @@ def derivative(function, prompts: Prompts) -> np.ndarray:
 
 def on_the_line(tiny: Tiny, prompts: Prompts, at: float):
     """Traces of the clean and the corrupt run, the edit that sets embeddings between, its trace."""
-    clean, corrupt = (oracle.forward(tiny.weights, p.ids) for p in (prompts.clean, prompts.corrupt))
+    clean, corrupt = (oracle.forward(tiny.weights, p.ids) for p in (prompts.orig, prompts.new))
     embed = (1 - at) * clean[oracle.EMBED] + at * corrupt[oracle.EMBED]
     edit = (("embed", None, None, None), embed)
-    return clean, corrupt, edit, oracle.forward(tiny.weights, prompts.clean.ids, [edit])
+    return clean, corrupt, edit, oracle.forward(tiny.weights, prompts.orig.ids, [edit])
 
 
 @pytest.mark.parametrize("steps", [0, 3])
@@ -98,12 +97,12 @@ def test_nodes_of_every_kind(tiny: Tiny, steps: int):
     expected = np.zeros_like(found.change)
     for weight, at in line(steps):
         clean, corrupt, edit, here = on_the_line(tiny, prompts, at)
-        for i, node in enumerate(as_oracle(n, prompts.clean) for n in nodes):
+        for i, node in enumerate(as_oracle(n, prompts.orig) for n in nodes):
 
             def moved(t, node=node, here=here, delta=corrupt, base=clean, edit=edit):
                 value = here[node[:3]] + t * (delta[node[:3]] - base[node[:3]])
                 edits = [edit, (node, value)]
-                return oracle.forward(tiny.weights, prompts.clean.ids, edits)[oracle.LOGITS]
+                return oracle.forward(tiny.weights, prompts.orig.ids, edits)[oracle.LOGITS]
 
             expected[i] += weight * derivative(moved, prompts)
     assert np.abs(found.change - expected).max() < EXACT
@@ -130,9 +129,9 @@ def test_edges_of_every_kind(tiny: Tiny, case: str, steps: int):
 
 def edge_slope(tiny: Tiny, prompts: Prompts, senders, receivers, steps: int) -> np.ndarray:
     """The oracle's path patching with its senders moved by t, differentiated."""
-    ids = prompts.clean.ids
+    ids = prompts.orig.ids
     sent, received = (
-        [as_oracle(n, prompts.clean) for n in as_nodes(names)] for names in (senders, receivers)
+        [as_oracle(n, prompts.orig) for n in as_nodes(names)] for names in (senders, receivers)
     )
     total = np.zeros(len(prompts))
     for weight, at in line(steps):
@@ -206,7 +205,7 @@ def test_exact_on_a_linear_model(group: int, steps: int):
         ["2.2.v", "1.resid_post@H"],
     ):
         found = edge_attribution(model, prompts, senders=senders, receivers=receivers, steps=steps)
-        exact = sweep(model, prompts, senders=senders, receivers=receivers)
+        exact = path_sweep(model, prompts, senders=senders, receivers=receivers)
         assert found.senders == exact.senders
         assert np.abs(found.change - exact.change).max() < EXACT
         assert np.abs(exact.change).max() > 1e-3
@@ -244,7 +243,7 @@ def test_integrated_gradients_of_the_embeddings_are_the_whole_effect(tiny: Tiny)
     few = node_attribution(model, prompts, ["embed"], 2)
     assert np.abs(few.change - whole.change).max() > 1e-3
     one = prompts[:1]
-    positions = range(int(one.clean.at("END")) + 1)
+    positions = range(int(one.orig.at("END")) + 1)
     parts = node_attribution(model, one, grid(model, "embed", positions), steps)
     assert np.abs(parts.change.sum(0) - whole.change[:, :1]).max() < EXACT
 
@@ -253,14 +252,14 @@ def test_the_gradients_of_one_node_on_its_own_line_add_up_to_patching_it(tiny: T
     """Completeness, at every kind of node: what is integrated is the exact effect's slope."""
     model, prompts = calm(tiny), tiny.prompts[:3]
     nodes = [*as_nodes(f"1.{'2.' * (kind in HEAD)}{kind}@S2" for kind in KINDS[1:]), *SHARED]
-    a, b = (run(model, side, reads=nodes) for side in (prompts.corrupt, prompts.clean))
+    a, b = (run(model, side, reads=nodes) for side in (prompts.new, prompts.orig))
     exact = activation_sweep(model, prompts, nodes)
     for node, change in zip(nodes, exact.change, strict=True):
         delta, total = a[node] - b[node], 0
         for weight, at in line(48):
             slope = gradients(
                 model,
-                prompts.clean,
+                prompts.orig,
                 lambda logits: logit_diff(logits, prompts),
                 nodes=[node],
                 writes={node: b[node] + at * delta},
@@ -281,12 +280,12 @@ def test_the_error_of_a_node_shrinks_as_the_square(tiny: Tiny):
     model, prompts = tiny.model, tiny.prompts
     nodes = some_nodes(model)
     found = node_attribution(model, prompts, nodes)
-    a, b = (run(model, side, reads=nodes) for side in (prompts.corrupt, prompts.clean))
-    base = logit_diff(run(model, prompts.clean, reads=[LOGITS])[LOGITS], prompts)
+    a, b = (run(model, side, reads=nodes) for side in (prompts.new, prompts.orig))
+    base = logit_diff(run(model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
     for node, change in zip(nodes, torch.tensor(found.change), strict=True):
         errors = []
         for eps in (2e-4, 1e-4):
-            logits = activation_patch(model, prompts.clean, near(b, a, eps), nodes=[node])
+            logits = activation_patch(model, prompts.orig, near(b, a, eps), nodes=[node])
             errors.append((logit_diff(logits, prompts) - base - eps * change).abs().sum())
         assert errors[0] / errors[1] == pytest.approx(4, rel=0.1) or errors[0] < 1e-11, node
     assert np.abs(found.change).max() > 0.1
@@ -299,13 +298,13 @@ def test_the_error_of_an_edge_shrinks_as_the_square(tiny: Tiny, case: str):
     asked = {"senders": ["+".join(CASES[case][0])], "receivers": receivers}
     change = torch.tensor(edge_attribution(model, prompts, **asked).change[0])
     frozen = heads(model) + mlps(model)
-    a = run(model, prompts.corrupt, reads=senders)
-    b = run(model, prompts.clean, reads=[*frozen, *senders, LOGITS])
+    a = run(model, prompts.new, reads=senders)
+    b = run(model, prompts.orig, reads=[*frozen, *senders, LOGITS])
     errors = []
     for eps in (2e-4, 1e-4):
         logits = path_patch(
             model,
-            prompts.clean,
+            prompts.orig,
             b,
             near(b, a, eps),
             senders=senders,
@@ -339,13 +338,13 @@ def test_the_edges_of_a_head_add_up_to_the_node():
 def test_nodes_and_edges_of_transformer_lens(tiny: Tiny):
     """Theirs takes one query head's keys and values at a time; a shared one is their sum."""
     model, prompts = calm(tiny).requires_grad_(True), tiny.prompts.swapped()[1:2]
-    end, s2 = (int(prompts.clean.at(label)) for label in ("END", "S2"))
+    end, s2 = (int(prompts.orig.at(label)) for label in ("END", "S2"))
 
     def metric(logits: torch.Tensor) -> torch.Tensor:
         return logit_diff(logits[:, end], prompts).sum()
 
     config = theirs.EdgeAttributionConfig(granularity="edge")
-    ids = prompts.corrupt.ids, prompts.clean.ids
+    ids = prompts.new.ids, prompts.orig.ids
     found = theirs.attribution_patch(model, *ids, metric, config)
     model.requires_grad_(False)
     senders = [f"{layer}.{head}@{at}" for layer in (0, 1) for head in (0, 3) for at in (s2, end)]
@@ -387,14 +386,14 @@ def both(tiny: Tiny, prompts: Prompts, **more) -> list[Effects]:
 @pytest.mark.parametrize("steps", [0, 2])
 def test_each_prompt_is_by_itself(tiny: Tiny, monkeypatch, steps: int):
     """The prompts have different lengths, and S2 stands at different places."""
-    assert len(set(tiny.prompts.clean.at("S2").tolist())) > 1
+    assert len(set(tiny.prompts.orig.at("S2").tolist())) > 1
     together = both(tiny, tiny.prompts, steps=steps)
     for i in range(len(tiny.prompts)):
         for whole, alone in zip(
             together, both(tiny, tiny.prompts[i : i + 1], steps=steps), strict=True
         ):
             assert np.abs(whole.patched[:, i] - alone.patched[:, 0]).max() < EXACT
-    monkeypatch.setattr("pathpatch.blocks.BLOCK", 4)
+    monkeypatch.setattr("pathpatch.engine.blocks.BLOCK", 4)
     for whole, parts in zip(together, both(tiny, tiny.prompts, steps=steps), strict=True):
         assert np.abs(whole.patched - parts.patched).max() < EXACT
         assert np.abs(whole.base - parts.base).max() < EXACT
@@ -414,7 +413,7 @@ def test_what_the_tables_record(tiny: Tiny, tmp_path):
 
 
 def test_patching_a_run_with_itself_and_senders_above_receivers_change_nothing(tiny: Tiny):
-    same = replace(tiny.prompts, corrupt=tiny.prompts.clean)
+    same = replace(tiny.prompts, new=tiny.prompts.orig)
     assert all((found.change == 0).all() for found in both(tiny, same, steps=2))
     senders = ["1.0@END", "2.1@END", "1.mlp_out@END", "0.0@S1"]
     found = edge_attribution(tiny.model, tiny.prompts, senders=senders, receivers=["1.0.q@END"])
@@ -425,13 +424,13 @@ def test_the_model_is_left_as_it_was(tiny: Tiny):
     both(tiny, tiny.prompts, steps=1)
     nodes = ["1.2.q", "embed@S2"]
     metric = lambda logits: logit_diff(logits, tiny.prompts)  # noqa: E731
-    slopes = gradients(tiny.model, tiny.prompts.clean, metric, nodes=nodes)
+    slopes = gradients(tiny.model, tiny.prompts.orig, metric, nodes=nodes)
     assert not any(slope.requires_grad for slope in slopes.values())
     assert not hooks_on(tiny.model)
     for weight in tiny.model.original_model.parameters():
         assert weight.grad is None
         assert not weight.requires_grad
-    assert not run(tiny.model, tiny.prompts.clean, reads=[LOGITS])[LOGITS].requires_grad
+    assert not run(tiny.model, tiny.prompts.orig, reads=[LOGITS])[LOGITS].requires_grad
 
 
 @pytest.mark.parametrize(
@@ -463,10 +462,10 @@ def test_refuses_edges_before_any_pass(tiny: Tiny, monkeypatch):
 
 def test_gradients_refuse_what_run_refuses(tiny: Tiny):
     with pytest.raises(PathPatchError, match="layer 9 of node"):
-        gradients(tiny.model, tiny.prompts.clean, torch.sum, nodes=["9.0.q"])
+        gradients(tiny.model, tiny.prompts.orig, torch.sum, nodes=["9.0.q"])
     tiny.model.train()
     try:
         with pytest.raises(PathPatchError, match="training mode"):
-            gradients(tiny.model, tiny.prompts.clean, torch.sum, nodes=["1.0.q"])
+            gradients(tiny.model, tiny.prompts.orig, torch.sum, nodes=["1.0.q"])
     finally:
         tiny.model.eval()

@@ -27,11 +27,11 @@ from pathpatch import (
     mlps,
     random_sets,
 )
-from pathpatch.ioi import TEMPLATES as TEMPLATES_OF_IOI
-from pathpatch.ioi_machine import NAMES, TEMPLATES
-from pathpatch.knockouts import CANDIDATES, POSITIONS, REFERENCES
+from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
+from pathpatch.handmade.ioi_machine import NAMES, TEMPLATES
+from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.nodes import as_nodes
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.tasks.ioi import TEMPLATES as TEMPLATES_OF_IOI
 
 EXACT = 1e-10
 CIRCUIT = ["0.0@S2", "1.0@END", "2.0@END", "2.1@END"]
@@ -309,7 +309,7 @@ def test_refuses_sets_outside_the_circuit():
 
 def test_long_searches_say_their_cost_first(monkeypatch, capsys):
     knockout = knock("token")
-    monkeypatch.setattr("pathpatch.cost.seconds_each", lambda *_: 1.0)
+    monkeypatch.setattr("pathpatch.engine.cost.seconds_each", lambda *_: 1.0)
     greedy_set(knockout, CIRCUIT, search(runs=2, steps=2))
     minimal_sets(knockout, CIRCUIT, search(runs=1, steps=1))
     rules = Ablation(generator=np.random.default_rng(0))

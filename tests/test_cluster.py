@@ -15,16 +15,17 @@ import torch
 from distributed import Client, LocalCluster
 
 from pathpatch import (
-    How,
     PathPatchError,
     Prompts,
+    SweepOptions,
     heads,
     ioi_prompts,
     load_model,
-    sweep,
+    path_sweep,
     tiny_model,
 )
-from pathpatch.models import Model, Parcel
+from pathpatch.engine.jobs import Parcel
+from pathpatch.nodes import Model
 
 RECEIVERS = ["2.0.q@END", "1.3.v@S2"]
 
@@ -48,22 +49,24 @@ def prompts(model: Model, n: int) -> Prompts:
     return ioi_prompts(model.tokenizer, n, Random(0))
 
 
-def ask(model: Model, n: int, how: How) -> np.ndarray:
-    found = sweep(model, prompts(model, n), senders=heads(model), receivers=RECEIVERS, how=how)
+def ask(model: Model, n: int, options: SweepOptions) -> np.ndarray:
+    found = path_sweep(
+        model, prompts(model, n), senders=heads(model), receivers=RECEIVERS, options=options
+    )
     return np.vstack([found.base, found.patched])
 
 
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 def test_a_dask_cluster_gives_the_same_numbers(client: Client, model: Model, engine: str):
-    here = ask(model, 80, How(engine))
-    there = ask(model, 80, How(engine, executor=client.get_executor()))
+    here = ask(model, 80, SweepOptions(engine))
+    there = ask(model, 80, SweepOptions(engine, executor=client.get_executor()))
     assert np.array_equal(here, there)
     assert np.abs(here[1:] - here[0]).max() > 1e-3
 
 
 def test_a_worker_that_is_killed_costs_time_only(client: Client, model: Model, tmp_path):
     n = 320
-    here = ask(model, n, How("literal"))
+    here = ask(model, n, SweepOptions("literal"))
     victim = next(iter(client.run(os.getpid).values()))
     killed = []
 
@@ -75,7 +78,7 @@ def test_a_worker_that_is_killed_costs_time_only(client: Client, model: Model, t
 
     killer = threading.Thread(target=kill)
     killer.start()
-    there = ask(model, n, How("literal", folder=tmp_path, executor=client.get_executor()))
+    there = ask(model, n, SweepOptions("literal", folder=tmp_path, executor=client.get_executor()))
     killer.join()
     assert 2 <= killed[0] < 30, "the worker died while there was work to do"
     assert victim not in client.run(os.getpid).values()
@@ -84,19 +87,21 @@ def test_a_worker_that_is_killed_costs_time_only(client: Client, model: Model, t
 
 def test_threads_take_turns(model: Model):
     with ThreadPoolExecutor(4) as pool:
-        there = ask(model, 80, How("literal", executor=pool))
-    assert np.array_equal(there, ask(model, 80, How("literal")))
+        there = ask(model, 80, SweepOptions("literal", executor=pool))
+    assert np.array_equal(there, ask(model, 80, SweepOptions("literal")))
 
 
 def test_a_pool_of_processes(model: Model):
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, torch.set_num_threads, (1,)) as pool:
-        assert np.array_equal(ask(model, 40, How(executor=pool)), ask(model, 40, How()))
+        assert np.array_equal(
+            ask(model, 40, SweepOptions(executor=pool)), ask(model, 40, SweepOptions())
+        )
 
 
 def test_a_model_that_its_name_does_not_bring_is_refused(client: Client):
     other = tiny_model("llama", seed=5)
     with pytest.raises(PathPatchError, match="gets other weights than the sweep was asked about"):
-        ask(other, 4, How(executor=client.get_executor()))
+        ask(other, 4, SweepOptions(executor=client.get_executor()))
     recipe = Parcel(other).__reduce__()[1][1]
     assert recipe[:2] == ("tiny-llama", torch.float64)

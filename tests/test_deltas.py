@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from test_paths import questions
 
 from pathpatch import LOGITS, answer_prob, heads, ioi_prompts, logit_diff, mlps, run
-from pathpatch.deltas import patch_all, supports
-from pathpatch.jobs import literal_passes
-from pathpatch.models import wrap
+from pathpatch.engine.fast import patch_all, supports
+from pathpatch.engine.jobs import literal_passes
+from pathpatch.engine.spec import Spec
+from pathpatch.models.load import wrap
+from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import as_nodes
-from pathpatch.spec import Spec
-from pathpatch.tiny import tiny_hf, tiny_tokenizer
 
 EXACT = 1e-10
 
@@ -63,7 +63,7 @@ def test_random_questions(tiny: Tiny, data):
     left_out = fast.isnan().all(1)
     assert torch.equal(left_out, fast.isnan().any(1))
     prompts = tiny.prompts.swapped() if swap else tiny.prompts
-    base = logit_diff(run(tiny.model, prompts.clean, reads=[LOGITS])[LOGITS], prompts)
+    base = logit_diff(run(tiny.model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
     fast[left_out] = base
     assert (fast - literal).abs().max() < EXACT
 

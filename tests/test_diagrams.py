@@ -21,9 +21,9 @@ from pathpatch import (
     save_figure,
     toy,
 )
-from pathpatch.diagrams import FROZEN, RECEIVER, SENDER, WHITE
-from pathpatch.passes import four_passes, stage
-from pathpatch.readout import in_words
+from pathpatch.pictures.diagrams import FROZEN, RECEIVER, SENDER, WHITE
+from pathpatch.pictures.passes import four_passes, stage
+from pathpatch.pictures.readout import in_words
 
 EXACT = 1e-10
 ABC = ioi_machine()
@@ -137,11 +137,11 @@ def test_queries_and_keys_in_words():
     assert texts["2.0.k@IO"] == ["name: Carol", *["name: Anna"] * 3]
     assert texts["embed@S2"] == ["name: Emma", *["name: Brian"] * 3]
     keys = ioi_machine("keys")
-    found = run(keys.model, PAIR.clean, reads=["1.0.k@S2", "1.0.q@END"])
+    found = run(keys.model, PAIR.orig, reads=["1.0.k@S2", "1.0.q@END"])
     words = {str(node): in_words(keys.design, node, value[0]) for node, value in found.items()}
     assert words == {"1.0.k@S2": "seen = 1", "1.0.q@END": "end = 1"}
     norm = ioi_machine("norm")  # 2.0 looks at Anna with 3/4
-    found = run(norm.model, PAIR.clean, reads=["2.0@END"])["2.0@END"]
+    found = run(norm.model, PAIR.orig, reads=["2.0@END"])["2.0@END"]
     assert in_words(norm.design, Node.parse("2.0@END"), found[0]) == "say: 3 Anna\n+ Brian"
 
 
@@ -165,18 +165,18 @@ def test_every_value_and_stream_agrees_with_the_oracle(tiny: Tiny, case: str, sw
     ends = {"senders": senders, "receivers": receivers, "nodes": ALSO, "frozen": frozen}
     data = four_passes(tiny.model, pair, **ends)
     sent, received, cold = (
-        [as_oracle(Node.parse(str(n)), pair.clean) for n in nodes]
+        [as_oracle(Node.parse(str(n)), pair.orig) for n in nodes]
         for nodes in (senders, receivers, frozen)
     )
-    a = oracle.forward(tiny.weights, pair.corrupt.ids)
-    b = oracle.forward(tiny.weights, pair.clean.ids)
+    a = oracle.forward(tiny.weights, pair.new.ids)
+    b = oracle.forward(tiny.weights, pair.orig.ids)
     edits = oracle.edits_from(b, cold) + oracle.edits_from(a, sent)
-    c = oracle.forward(tiny.weights, pair.clean.ids, edits)
-    d = oracle.forward(tiny.weights, pair.clean.ids, oracle.edits_from(c, received))
+    c = oracle.forward(tiny.weights, pair.orig.ids, edits)
+    d = oracle.forward(tiny.weights, pair.orig.ids, oracle.edits_from(c, received))
     before, moved = data.passes[1], streams(data)
     for one, trace in zip(data.passes, (a, b, c, d), strict=True):
         for node in data.nodes:
-            kind, layer, head, at = as_oracle(node, pair.clean)
+            kind, layer, head, at = as_oracle(node, pair.orig)
             value = trace[kind, layer, head][0, at[0]]
             if node.kind == "logits":
                 value = logit_diff(value[None], pair)[0]
@@ -187,20 +187,20 @@ def test_every_value_and_stream_agrees_with_the_oracle(tiny: Tiny, case: str, sw
             read = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 5: "resid_post"}.get(place)
             if one.name == name and read:
                 key = (read, min(layer, 2), None)
-                index = pair.clean.at(at)[0]
+                index = pair.orig.at(at)[0]
                 size = (trace[key][0, index] - b[key][0, index]).abs().max()
                 assert changed == bool(size > EXACT), (name, layer, place, at)
-    base = run(tiny.model, pair.clean, reads=frozen)
-    source = run(tiny.model, pair.corrupt, reads=senders)
+    base = run(tiny.model, pair.orig, reads=frozen)
+    source = run(tiny.model, pair.new, reads=senders)
     del ends["nodes"]
-    logits = path_patch(tiny.model, pair.clean, base, source, **ends)
+    logits = path_patch(tiny.model, pair.orig, base, source, **ends)
     assert (data.passes[3].value(LOGITS) - logit_diff(logits, pair)[0]).abs() < EXACT
     assert data.passes[3].differs(LOGITS)
 
 
 def test_a_node_under_another_name_has_the_same_role_and_value(llama: Tiny):
     pair = llama.prompts[:1]
-    s2 = int(pair.clean.at("S2"))
+    s2 = int(pair.orig.at("S2"))
     ends = {"senders": [f"0.1@{s2}"], "receivers": ["2.kv0.k@S2"]}
     data = four_passes(llama.model, pair, **ends, nodes=["0.1@S2", "2.1.k@S2", "2.3.k@S2"])
     for one, other in ((f"0.1@{s2}", "0.1@S2"), ("2.kv0.k@S2", "2.1.k@S2")):
@@ -237,7 +237,7 @@ def test_percentages_of_a_model_that_was_not_written_by_hand(gpt2: Tiny):
     ends = {"senders": ["0.1@END"], "receivers": ["2.1.q@END"]}
     data = four_passes(gpt2.model, pair, **ends)
     node = Node.parse("0.1@END")
-    a, b = (run(gpt2.model, t, reads=[node])[node] for t in (pair.corrupt, pair.clean))
+    a, b = (run(gpt2.model, t, reads=[node])[node] for t in (pair.new, pair.orig))
     percent = f"{float(100 * (a - b).norm() / b.norm()):.1f} %"
     assert table(data)["0.1.z@END"] == [percent, "0.0 %", percent, "0.0 %"]
     assert table(data)["logits@END"][1] == f"{data.passes[1].value(LOGITS):+.2f}"

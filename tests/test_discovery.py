@@ -16,11 +16,11 @@ from pathpatch import (
     edge_effects,
     ioi_machine,
     path_patch,
+    path_sweep,
     run,
-    sweep,
 )
-from pathpatch.discovery import _doors, _passing
-from pathpatch.ioi_variants import NORM_LD, ONE_LEFT, VARIANTS, _soft
+from pathpatch.circuits.discovery import _doors, _passing
+from pathpatch.handmade.ioi_variants import NORM_LD, ONE_LEFT, VARIANTS, _soft
 from pathpatch.nodes import LOGITS, Node, heads
 
 MOVERS = "q@END k@IO v@IO k@S1 v@S1", "q@END v@IO k@S1"  # where movers look; what matters
@@ -95,12 +95,12 @@ def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
     prompts = machine.prompts["abc"][:4]
     everything = heads(machine.model)
     embed = [Node("embed", at=at) for at in ("IO", "S1", "S2")]
-    b = run(machine.model, prompts.clean, reads=[*everything, LOGITS])
-    a = run(machine.model, prompts.corrupt, reads=[*everything, *embed])
+    b = run(machine.model, prompts.orig, reads=[*everything, LOGITS])
+    a = run(machine.model, prompts.new, reads=[*everything, *embed])
     rows = torch.arange(4)
     for edge in found("negative").edges:
         nodes = {"senders": [edge.sender], "receivers": [edge.receiver], "frozen": everything}
-        logits = path_patch(machine.model, prompts.clean, b, a, **nodes) - b[LOGITS]
+        logits = path_patch(machine.model, prompts.orig, b, a, **nodes) - b[LOGITS]
         change = logits[rows, prompts.answer] - logits[rows, prompts.foil]
         assert change.tolist() == pytest.approx([edge.change] * 4)
 
@@ -129,7 +129,7 @@ def test_edges_of_random_models_are_sweeps(tiny):
     circuit = Circuit([Edge(*row, 0.0, 0.0, 0.0, 0.0, 0.0) for row in rows])
     effects = edge_effects(tiny.model, tiny.prompts, circuit)
     for row, (sender, receiver) in zip(effects.patched, rows, strict=True):
-        alone = sweep(tiny.model, tiny.prompts, senders=[sender], receivers=[receiver])
+        alone = path_sweep(tiny.model, tiny.prompts, senders=[sender], receivers=[receiver])
         assert row == pytest.approx(alone.patched[0], abs=1e-10)
         assert effects.base == pytest.approx(alone.base)
     assert abs(effects.change[:4]).min(1).max() > 1e-6
@@ -244,12 +244,13 @@ def test_a_circuit_is_read_back(tmp_path):
 
 
 def test_a_sweep_that_was_done_is_not_done_again(tmp_path, monkeypatch):
-    from pathpatch import How, jobs
+    from pathpatch import SweepOptions
+    from pathpatch.engine import jobs
 
     machine = ioi_machine("token")
     some = machine.prompts["abc"][::7]
-    how = How(folder=tmp_path)
-    first = discover(machine.model, some, np.random.default_rng(0), how=how)
+    how = SweepOptions(folder=tmp_path)
+    first = discover(machine.model, some, np.random.default_rng(0), options=how)
     monkeypatch.setattr(jobs, "compute", None)  # would fail if it were called
-    assert discover(machine.model, some, np.random.default_rng(0), how=how) == first
+    assert discover(machine.model, some, np.random.default_rng(0), options=how) == first
     assert isinstance(first.edges[0], Edge)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pathpatch import Effects, Node, PathPatchError
-from pathpatch.effects import About, check_folder, write_file
+from pathpatch.effects import About
+from pathpatch.files import check_folder, write_file
 
 ABOUT = About("tiny", "0" * 64, ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
 EFFECTS = Effects(

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from export import export_machine
 
 from pathpatch import PathPatchError
-from pathpatch.export import export_machine
-from pathpatch.handmade import build, hand_weights
-from pathpatch.ioi_variants import VARIANTS
-from pathpatch.toys import TOYS
+from pathpatch.handmade.build import build, hand_weights
+from pathpatch.handmade.ioi_variants import VARIANTS
+from pathpatch.handmade.toys import TOYS
 
 DESIGNS = {**VARIANTS, **{f"toy {name}": design for name, design in TOYS.items()}}
 REFUSED = {"norm", "grouped"}

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from pathpatch import LOGITS, Fact, PathPatchError, answer_prob, fact_prompts, load_facts, run
-from pathpatch.blocks import blocks
-from pathpatch.facts import FIRST, LAST, NEXT
-from pathpatch.models import Model, fingerprint
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.engine.blocks import blocks
+from pathpatch.models.load import fingerprint
+from pathpatch.models.tiny import tiny_tokenizer
+from pathpatch.nodes import Model
+from pathpatch.prompts import FIRST, LAST, NEXT
 
 FACT = Fact("Then, {} gave a ring to", "Mary and John", " Anna", "Paul and Lucy", " Susan")
 GOLDEN = "fdda80fae126f4fca36652b5ebf90399be1f88f06bcbf9ea8363dfa8e77411da"  # SmolLM2's fingerprint
@@ -20,19 +21,19 @@ def test_the_subject_is_found_in_the_tokens():
     facts.append(Fact("Then, {}", "Mary", " Anna", "John", " Paul"))
     tokenizer = tiny_tokenizer()
     prompts = fact_prompts(tokenizer, facts[:2])
-    assert prompts.clean.at(FIRST).tolist() == [2, 0]
-    assert prompts.clean.at(LAST).tolist() == [4, 1]
-    assert prompts.clean.at(NEXT).tolist() == [5, 2]
-    words = [tokenizer.decode([i]) for i in prompts.clean.ids[0, 2:5]]
+    assert prompts.orig.at(FIRST).tolist() == [2, 0]
+    assert prompts.orig.at(LAST).tolist() == [4, 1]
+    assert prompts.orig.at(NEXT).tolist() == [5, 2]
+    words = [tokenizer.decode([i]) for i in prompts.orig.ids[0, 2:5]]
     assert words == [" Mary", " and", " John"]
     assert [pair.group for pair in prompts.pairs] == [FACT.template, "{} went to"]
     assert (prompts.pairs[0].answer, prompts.pairs[0].foil) == (" Anna", " Susan")
     tight = Fact("Then,{} went to", " Mary", " Anna", " John", " Paul")  # nothing before it
-    assert fact_prompts(tokenizer, [tight]).clean.at(FIRST).tolist() == [2]
+    assert fact_prompts(tokenizer, [tight]).orig.at(FIRST).tolist() == [2]
     at_the_end = fact_prompts(tokenizer, facts[2:])
-    assert at_the_end.clean.at(LAST).tolist() == at_the_end.clean.at("END").tolist()
+    assert at_the_end.orig.at(LAST).tolist() == at_the_end.orig.at("END").tolist()
     with pytest.raises(PathPatchError, match=f"no position '{NEXT}'"):
-        at_the_end.clean.at(NEXT)
+        at_the_end.orig.at(NEXT)
 
 
 def test_subjects_of_unequal_length_are_refused():
@@ -82,7 +83,7 @@ def test_smollm2_completes_every_fact(smollm2: Model):
     prompts = fact_prompts(smollm2.tokenizer, facts)
     parts, done = blocks(prompts), 0
     for part in parts:
-        logits = run(smollm2, part.clean, reads=[LOGITS])[LOGITS]
+        logits = run(smollm2, part.orig, reads=[LOGITS])[LOGITS]
         assert torch.equal(logits.argmax(-1), part.answer)
         recorded = torch.tensor([fact.probability for fact in facts[done : done + len(part)]])
         assert (answer_prob(logits, part) - recorded).abs().max() < 1e-3

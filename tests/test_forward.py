@@ -18,7 +18,7 @@ READS = (
 
 @pytest.mark.parametrize("name", READS)
 def test_reads_what_the_oracle_computes(tiny: Tiny, name: str):
-    tokens = tiny.prompts.clean
+    tokens = tiny.prompts.orig
     node = Node.parse(name)
     found = run(tiny.model, tokens, reads=[node])[node]
     expected = oracle.forward(tiny.weights, tokens.ids)[node.kind, node.layer, node.head]
@@ -41,7 +41,7 @@ WRITES = (
 
 @pytest.mark.parametrize("name", WRITES)
 def test_writes_what_the_oracle_writes_and_it_matters(tiny: Tiny, name: str):
-    tokens, corrupt = tiny.prompts.clean, tiny.prompts.corrupt
+    tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
     source = run(tiny.model, corrupt, reads=[name])
     found = activation_patch(tiny.model, tokens, source, nodes=[name])
     node = as_oracle(Node.parse(name), tokens)
@@ -53,7 +53,7 @@ def test_writes_what_the_oracle_writes_and_it_matters(tiny: Tiny, name: str):
 
 def test_several_writes_at_once(tiny: Tiny):
     names = ["0.1@S2", "1.2.q@END", "1.mlp_out@END"]
-    tokens, corrupt = tiny.prompts.clean, tiny.prompts.corrupt
+    tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
     found = activation_patch(tiny.model, tokens, run(tiny.model, corrupt, reads=names), nodes=names)
     nodes = [as_oracle(node, tokens) for node in as_nodes(names)]
     expected = oracle.activation_patch(tiny.weights, tokens.ids, corrupt.ids, nodes)
@@ -61,7 +61,7 @@ def test_several_writes_at_once(tiny: Tiny):
 
 
 def test_earlier_positions_and_layers_stay_untouched(tiny: Tiny):
-    tokens = tiny.prompts.clean
+    tokens = tiny.prompts.orig
     probes = ["0.mlp_out", "1.resid_pre", "2.resid_post"]
     before = run(tiny.model, tokens, reads=probes)
     noise = torch.randn_like(before["1.resid_pre"][:, 0])
@@ -74,14 +74,14 @@ def test_earlier_positions_and_layers_stay_untouched(tiny: Tiny):
 
 
 def test_reads_come_before_writes_and_are_copies(tiny: Tiny):
-    tokens, node = tiny.prompts.clean, Node.parse("1.2.q@END")
+    tokens, node = tiny.prompts.orig, Node.parse("1.2.q@END")
     plain = run(tiny.model, tokens, reads=[node])
     both = run(tiny.model, tokens, reads=[node], writes={node: plain[node] + 1})
     assert torch.equal(both[node], plain[node])
 
 
 def test_the_value_written_is_not_changed(tiny: Tiny):
-    tokens, node = tiny.prompts.clean, Node.parse("0.mlp_out")
+    tokens, node = tiny.prompts.orig, Node.parse("0.mlp_out")
     value = run(tiny.model, tokens, reads=[node])[node]
     kept = value.clone()
     run(
@@ -94,14 +94,14 @@ def test_the_value_written_is_not_changed(tiny: Tiny):
 
 
 def test_a_position_is_cut_out_of_all_positions(tiny: Tiny):
-    whole = run(tiny.model, tiny.prompts.clean, reads=["1.2.q"])
-    part = run(tiny.model, tiny.prompts.clean, reads=["1.2.q@S2", "1.2.q@3"])
+    whole = run(tiny.model, tiny.prompts.orig, reads=["1.2.q"])
+    part = run(tiny.model, tiny.prompts.orig, reads=["1.2.q@S2", "1.2.q@3"])
     assert torch.equal(whole["1.2.q@S2"], part["1.2.q@S2"])
     assert torch.equal(whole["1.2.q@3"], part["1.2.q@3"])
 
 
 def test_refuses_a_node_that_was_not_read(tiny: Tiny):
-    found = run(tiny.model, tiny.prompts.clean, reads=["1.2.q@S2"])
+    found = run(tiny.model, tiny.prompts.orig, reads=["1.2.q@S2"])
     with pytest.raises(PathPatchError, match=r"did not read 1\.2\.q@END; use run"):
         found["1.2.q@END"]
 
@@ -110,7 +110,7 @@ def test_refuses_training_mode_and_leaves_it(tiny: Tiny):
     tiny.model.train()
     try:
         with pytest.raises(PathPatchError, match=r"training mode .* call model\.eval\(\)"):
-            run(tiny.model, tiny.prompts.clean, reads=[LOGITS])
+            run(tiny.model, tiny.prompts.orig, reads=[LOGITS])
         assert tiny.model.training
     finally:
         tiny.model.eval()
@@ -119,17 +119,17 @@ def test_refuses_training_mode_and_leaves_it(tiny: Tiny):
 def test_refuses_a_wrong_shape_and_leaves_no_hook(tiny: Tiny):
     wrong = {Node.parse("1.2.q@END"): torch.zeros(1, 3, dtype=torch.float64)}
     with pytest.raises(PathPatchError, match=r"value for 1\.2\.q@END has shape \[1, 3\], expected"):
-        run(tiny.model, tiny.prompts.clean, reads=[LOGITS], writes=wrong)
+        run(tiny.model, tiny.prompts.orig, reads=[LOGITS], writes=wrong)
     assert not hooks_on(tiny.model)
 
 
 def test_refuses_values_that_are_not_numbers(tiny: Tiny):
     node = Node.parse("1.2.q@END")
-    nan = run(tiny.model, tiny.prompts.clean, reads=[node])[node] * torch.nan
+    nan = run(tiny.model, tiny.prompts.orig, reads=[node])[node] * torch.nan
     with pytest.raises(
         PathPatchError, match="the run gave values at logits@END that are not finite"
     ):
-        run(tiny.model, tiny.prompts.clean, reads=[LOGITS], writes={node: nan})
+        run(tiny.model, tiny.prompts.orig, reads=[LOGITS], writes={node: nan})
 
 
 def test_a_hook_that_never_fires_is_an_error(tiny: Tiny, monkeypatch):
@@ -138,12 +138,12 @@ def test_a_hook_that_never_fires_is_an_error(tiny: Tiny, monkeypatch):
 
     monkeypatch.setattr(tiny.model, "run_with_hooks", forget)
     with pytest.raises(PathPatchError, match="these hooks never fired"):
-        run(tiny.model, tiny.prompts.clean, reads=[LOGITS])
+        run(tiny.model, tiny.prompts.orig, reads=[LOGITS])
 
 
 @pytest.mark.parametrize("name", ["1.2.z", "1.2.z@S2", "1.kv1.v", "2.1.pattern@END", "embed"])
 def test_a_write_may_be_a_function_of_what_the_pass_computed(tiny: Tiny, name: str):
-    tokens, node = tiny.prompts.clean, Node.parse(name)
+    tokens, node = tiny.prompts.orig, Node.parse(name)
     before = run(tiny.model, tokens, reads=[node])[node]
     seen = []
 

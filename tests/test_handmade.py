@@ -22,17 +22,17 @@ from pathpatch import (
     logit_diff,
     mlps,
     path_patch,
+    path_sweep,
     run,
-    sweep,
     toy,
 )
-from pathpatch.deltas import patch_all, supports
-from pathpatch.handmade import hand_weights
-from pathpatch.ioi_machine import NAMES
-from pathpatch.ioi_variants import VARIANTS
+from pathpatch.engine.fast import patch_all, supports
+from pathpatch.engine.spec import Spec
+from pathpatch.handmade.build import hand_weights
+from pathpatch.handmade.ioi_machine import NAMES
+from pathpatch.handmade.ioi_variants import VARIANTS
+from pathpatch.handmade.toys import TOYS, X_NEW, X_ORIG, arithmetic
 from pathpatch.nodes import as_nodes
-from pathpatch.spec import Spec
-from pathpatch.toys import TOYS, X_NEW, X_ORIG, arithmetic
 
 EXACT = 1e-10
 MODELS = [*(f"toy {name}" for name in TOYS), *(f"machine {name}" for name in VARIANTS)]
@@ -69,17 +69,17 @@ def pieces(made: HandMade, effect: TrueEffect, every: int = 1):
     senders = as_nodes(effect.senders.split("+"))
     receivers = as_nodes(effect.receivers.split("+")) if effect.receivers else []
     edges = mlps(made.model) if effect.frozen == "heads+mlps" else []
-    before = logit_diff(run(made.model, prompts.clean, reads=[LOGITS])[LOGITS], prompts)
+    before = logit_diff(run(made.model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
     return prompts, senders, receivers, heads(made.model) + edges, before
 
 
 def literal(made: HandMade, effect: TrueEffect, patch=path_patch, every: int = 1) -> torch.Tensor:
     """The change that a `path_patch` finds, [batch]."""
     prompts, senders, receivers, frozen, before = pieces(made, effect, every)
-    base = run(made.model, prompts.clean, reads=frozen)
-    source = run(made.model, prompts.corrupt, reads=[*heads(made.model), *senders])
+    base = run(made.model, prompts.orig, reads=frozen)
+    source = run(made.model, prompts.new, reads=[*heads(made.model), *senders])
     nodes = {"senders": senders, "receivers": receivers, "frozen": frozen}
-    return logit_diff(patch(made.model, prompts.clean, base, source, **nodes), prompts) - before
+    return logit_diff(patch(made.model, prompts.orig, base, source, **nodes), prompts) - before
 
 
 def fast(made: HandMade, effect: TrueEffect) -> torch.Tensor:
@@ -92,17 +92,17 @@ def fast(made: HandMade, effect: TrueEffect) -> torch.Tensor:
 
 def total(made: HandMade, effect: TrueEffect) -> torch.Tensor:
     prompts, senders, _, _, before = pieces(made, effect)
-    source = run(made.model, prompts.corrupt, reads=senders)
-    logits = activation_patch(made.model, prompts.clean, source, nodes=senders)
+    source = run(made.model, prompts.new, reads=senders)
+    logits = activation_patch(made.model, prompts.orig, source, nodes=senders)
     return logit_diff(logits, prompts) - before
 
 
 def by_oracle(name: str, effect: TrueEffect) -> torch.Tensor:
     prompts, senders, receivers, *_ = pieces(make(name), effect, every=5)
-    clean, weights = prompts.clean, oracle_weights(name)
+    clean, weights = prompts.orig, oracle_weights(name)
     sent, received = ([as_oracle(n, clean) for n in nodes] for nodes in (senders, receivers))
     before = oracle.forward(weights, clean.ids)[oracle.LOGITS]
-    ids = clean.ids, prompts.corrupt.ids
+    ids = clean.ids, prompts.new.ids
     if received:
         after = oracle.path_patch(weights, *ids, sent, received, effect.frozen == "heads+mlps")
     else:
@@ -115,12 +115,12 @@ def test_does_its_task_on_every_prompt(name: str):
     made = make(name)
     assert set(made.prompts) == set(made.design.before)
     for kind, prompts in made.prompts.items():
-        logits = run(made.model, prompts.clean, reads=[LOGITS])[LOGITS]
+        logits = run(made.model, prompts.orig, reads=[LOGITS])[LOGITS]
         assert (logit_diff(logits, prompts) - made.design.before[kind]).abs().max() < EXACT
         if name.startswith("machine"):
             assert torch.equal(logits.argmax(-1), prompts.answer)
-        expected = oracle.forward(oracle_weights(name), prompts.clean.ids)[oracle.LOGITS]
-        assert (logits - ends(expected, prompts.clean)).abs().max() < EXACT
+        expected = oracle.forward(oracle_weights(name), prompts.orig.ids)[oracle.LOGITS]
+        assert (logits - ends(expected, prompts.orig)).abs().max() < EXACT
 
 
 @pytest.mark.parametrize("kind", ["abc", "flip", "exchange"])
@@ -132,12 +132,12 @@ def test_the_machine_has_every_prompt_with_its_positions(kind: str):
     assert len({pair.clean for pair in prompts.pairs}) == len(prompts)
     rows = torch.arange(len(prompts))
     for label, ids in (("IO", prompts.answer), ("S1", prompts.foil), ("S2", prompts.foil)):
-        assert torch.equal(prompts.clean.ids[rows, prompts.clean.at(label)], ids)
-    assert (prompts.clean.at("S1") < prompts.clean.at("S2")).all()
-    assert len(prompts.clean.at("S2").unique()) == len(prompts.clean.at("IO").unique()) == 2
+        assert torch.equal(prompts.orig.ids[rows, prompts.orig.at(label)], ids)
+    assert (prompts.orig.at("S1") < prompts.orig.at("S2")).all()
+    assert len(prompts.orig.at("S2").unique()) == len(prompts.orig.at("IO").unique()) == 2
     changed = {"abc": 3, "flip": 1, "exchange": 2}[kind]
-    assert ((prompts.clean.ids != prompts.corrupt.ids).sum(1) == changed).all()
-    words = prompts.corrupt.ids[rows, prompts.clean.at("S2")]
+    assert ((prompts.orig.ids != prompts.new.ids).sum(1) == changed).all()
+    words = prompts.new.ids[rows, prompts.orig.at("S2")]
     if kind == "abc":
         assert (words != prompts.answer).all() and (words != prompts.foil).all()
     else:
@@ -162,7 +162,7 @@ def test_activations_are_whole_numbers(name: str):
     nodes = [Node(kind, i, head) for kind in "qkvz" for i in layers for head in n_heads]
     nodes += [Node("resid_post", i) for i in layers] + [Node("embed"), *mlps(made.model), LOGITS]
     for prompts in made.prompts.values():
-        for tokens in (prompts.clean, prompts.corrupt):
+        for tokens in (prompts.orig, prompts.new):
             for node, value in run(made.model, tokens, reads=nodes).items():
                 assert (value - value.round()).abs().max() < EXACT, str(node)
 
@@ -170,7 +170,7 @@ def test_activations_are_whole_numbers(name: str):
 def test_subspaces_can_be_read():
     made = make("machine token")
     prompts, where = made.prompts["abc"], made.design.where
-    found = run(made.model, prompts.clean, reads=["2.resid_post@END", "0.resid_post@S2"])
+    found = run(made.model, prompts.orig, reads=["2.resid_post@END", "0.resid_post@S2"])
     s = prompts.foil - prompts.foil.min()  # names in the order of the vocabulary
     io = prompts.answer - prompts.answer.min()
     one_hot = torch.eye(len(NAMES), dtype=torch.float64)
@@ -249,13 +249,13 @@ def test_a_model_without_mlps_says_so():
     made = make("machine token")
     assert mlps(made.model) == [] and supports(made.model)
     with pytest.raises(PathPatchError, match=r"no 0\.mlp_out@END: ioi-machine-token has no MLPs"):
-        run(made.model, made.prompts["abc"].clean, reads=["0.mlp_out@END"])
+        run(made.model, made.prompts["abc"].orig, reads=["0.mlp_out@END"])
 
 
 def test_sweeps_run_on_the_machine():
     made = make("machine token")
     nodes = {"senders": heads(made.model, "END"), "receivers": ["2.0.q@END", "2.1.q@END"]}
-    found = sweep(made.model, made.prompts["abc"], **nodes)
+    found = path_sweep(made.model, made.prompts["abc"], **nodes)
     assert found.about.engine == "fast"
     assert found.senders[found.top(1)[0]] == "1.0.z@END"
     assert found.mean().min() == pytest.approx(-6, abs=EXACT)

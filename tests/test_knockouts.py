@@ -26,10 +26,10 @@ from pathpatch import (
     mlps,
     run,
 )
-from pathpatch.ioi import TEMPLATES
-from pathpatch.knockouts import POSITIONS, REFERENCES, donors, references
+from pathpatch.circuits.knockouts import POSITIONS, REFERENCES, donors, references
+from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.nodes import as_nodes
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.tasks.ioi import TEMPLATES
 
 EXACT = 1e-10
 # Two prompts of every template and order; the templates put S2 and END at different tokens.
@@ -46,7 +46,7 @@ def rules(reference: str, **more) -> Ablation:
 
 def literal_reference(tiny: Tiny, prompts: Prompts, reference: str, drawn=None) -> dict:
     """[batch, pos, ...] of every head and MLP, one prompt and one position after another."""
-    new = oracle.forward(tiny.weights, prompts.corrupt.ids)
+    new = oracle.forward(tiny.weights, prompts.new.ids)
     found = {}
     for key, value in new.items():
         if key[0] not in ("z", "mlp_out"):
@@ -55,7 +55,7 @@ def literal_reference(tiny: Tiny, prompts: Prompts, reference: str, drawn=None) 
         for i, pair in enumerate(prompts.pairs):
             group = [j for j, other in enumerate(prompts.pairs) if other.group == pair.group]
             assert len(group) == 2
-            for pos in range(int(prompts.clean.at("END")[i]) + 1):
+            for pos in range(int(prompts.orig.at("END")[i]) + 1):
                 if reference == "mean":
                     result[i, pos] = (value[group[0], pos] + value[group[1], pos]) / 2
                 elif reference == "resample":
@@ -71,7 +71,7 @@ def literal_score(tiny: Tiny, prompts: Prompts, kept: list, reference: dict, kin
 
     kept: (kind, layer, head, label or None), the label looked up in each prompt by itself.
     """
-    ids, edits = prompts.clean.ids, []
+    ids, edits = prompts.orig.ids, []
     for layer in range(len(tiny.weights.layers)):
         for kind in kinds:
             trace = oracle.forward(tiny.weights, ids, edits)
@@ -82,11 +82,11 @@ def literal_score(tiny: Tiny, prompts: Prompts, kept: list, reference: dict, kin
                         if tuple(node) == key and label is None:
                             value[i] = trace[key][i]
                         elif tuple(node) == key:
-                            at = int(prompts.clean.positions[label][i])
+                            at = int(prompts.orig.positions[label][i])
                             value[i, at] = trace[key][i, at]
                 edits.append(((*key, None), value))
     logits = oracle.forward(tiny.weights, ids, edits)[oracle.LOGITS]
-    return logit_diff(ends(logits, prompts.clean), prompts).numpy()
+    return logit_diff(ends(logits, prompts.orig), prompts).numpy()
 
 
 KEPT = ["0.1@S1", "0.2@S2", "0.2@END", "1.0@S1+1", "1.3", "2.0@END", "2.1@IO"]
@@ -116,7 +116,7 @@ def test_reference_values_equal_the_literal_ones(tiny: Tiny, reference: str):
     found = references(tiny.model, MIXED, rules(reference, candidates="heads+mlps"))
     assert set(found) == {*heads(tiny.model), *mlps(tiny.model)}
     for node, value in found.items():
-        for i, end in enumerate(MIXED.clean.at("END")):
+        for i, end in enumerate(MIXED.orig.at("END")):
             expected = literal[node.kind, node.layer, node.head][i, : end + 1]
             assert same(value[i, : end + 1], expected)
 
@@ -145,13 +145,13 @@ def test_masks_are_sets_of_prompts_and_positions(kept: list[str], without: list[
             def has(names, node: Node, i: int, pos: int, positions: str = positions) -> bool:
                 return any(
                     n.everywhere() == node
-                    and (n.at is None or positions == "all" or prompts.clean.at(n.at)[i] == pos)
+                    and (n.at is None or positions == "all" or prompts.orig.at(n.at)[i] == pos)
                     for n in as_nodes(names)
                 )
 
             for node, mask in masks.items():
                 for i in range(0, len(prompts), 5):
-                    for pos in range(prompts.clean.ids.shape[1]):
+                    for pos in range(prompts.orig.ids.shape[1]):
                         inside = mine is None or has(mine, node, i, pos)
                         expected = inside and not has(without, node, i, pos)
                         assert mask[i, pos].item() == expected
@@ -160,7 +160,7 @@ def test_masks_are_sets_of_prompts_and_positions(kept: list[str], without: list[
 @pytest.mark.parametrize("reference", ["zero", "resample"])
 def test_a_prompt_scores_the_same_in_any_company(tiny: Tiny, reference: str):
     """It would not if its mask held the positions of the others (S2 is at 9 tokens or so)."""
-    assert len(MIXED.clean.at("S2").unique()) > 2
+    assert len(MIXED.orig.at("S2").unique()) > 2
     together = Knockout(tiny.model, MIXED, rules(reference)).score(["0.1@S2", "1.2@S1", "2.0@END"])
     for i in range(len(MIXED)):
         alone = Knockout(tiny.model, MIXED[i : i + 1], rules(reference))
@@ -184,7 +184,7 @@ def test_means_over_other_prompts(tiny: Tiny):
     whole = Knockout(tiny.model, MIXED, rules("mean")).score(nodes)
     short = [i for i, pair in enumerate(MIXED.pairs) if not pair.group.endswith(" 2")]
     part = make_prompts(tiny.model.tokenizer, [MIXED.pairs[i] for i in short])
-    assert part.clean.ids.shape[1] == MIXED.clean.ids.shape[1] - 5
+    assert part.orig.ids.shape[1] == MIXED.orig.ids.shape[1] - 5
     assert same(Knockout(tiny.model, part, rules("mean", over=MIXED)).score(nodes), whole[short])
     first = MIXED[short[0] : short[0] + 1]  # a slice keeps its padding
     found = Knockout(tiny.model, first, rules("mean", over=part)).score(nodes)
@@ -235,7 +235,7 @@ def test_shuffling_draws_from_the_template_with_its_generator():
 def test_a_score_is_measured_once(tiny: Tiny, monkeypatch):
     knockout = Knockout(tiny.model, MIXED)
     first = knockout.score(["0.1@S2", "1.2"], ["1.2"])
-    monkeypatch.setattr("pathpatch.knockouts.run", None)
+    monkeypatch.setattr("pathpatch.circuits.knockouts.run", None)
     assert knockout.score(as_nodes(["1.2", "0.1@S2"]), {Node("z", 1, 2)}) is first
 
 
@@ -246,7 +246,7 @@ def test_blocks_of_prompts():
     part = Knockout(made.model, prompts[30:40], rules("resample")).score(["0.0", "2.0@END"])
     assert len(whole) == 224 and same(whole[30:40], part)
     values = references(made.model, prompts, rules("resample"))
-    corrupt = run(made.model, prompts.corrupt, reads=list(values))
+    corrupt = run(made.model, prompts.new, reads=list(values))
     assert all(torch.equal(value, corrupt[node]) for node, value in values.items())
 
 

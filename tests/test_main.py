@@ -14,10 +14,10 @@ import pytest
 from test_prompts import GOOD
 
 from pathpatch import ioi_prompts
-from pathpatch.__main__ import main
-from pathpatch.edges import Circuit, Edge
-from pathpatch.ioi import TEMPLATES
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.circuits.circuit import Circuit, Edge
+from pathpatch.cli.commands import main
+from pathpatch.models.tiny import tiny_tokenizer
+from pathpatch.tasks.ioi import TEMPLATES
 
 ROOT = Path(__file__).parent.parent
 PAIRS = [
@@ -88,7 +88,7 @@ def test_a_number_of_prompts_is_so_many_of_ioi_for_every_command(tmp_path):
 
 
 def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pathpatch.walk.strongest", lambda effects, n: ["1.0", "2.1"])
+    monkeypatch.setattr("pathpatch.circuits.walk.strongest", lambda effects, n: ["1.0", "2.1"])
     options = ["--model", "tiny-gpt2", "--prompts", "6", "--out", str(tmp_path)]
     assert main(["ioi", *options]) == 0
     steps = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
@@ -434,7 +434,7 @@ def test_only_sweeps_go_on_after_ctrl_c(tmp_path, grouped, monkeypatch, capsys):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pathpatch.__main__.report_circuit", stop)
+    monkeypatch.setattr("pathpatch.cli.commands.report_circuit", stop)
     assert command("circuit", tmp_path, "--prompts", grouped, "--nodes", "0.1") == 130
     assert capsys.readouterr().err == "stopped\n"
 

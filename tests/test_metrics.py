@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pathpatch import answer_prob, ioi_prompts, logit_diff, recovered
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.models.tiny import tiny_tokenizer
 
 
 def test_metrics_by_hand():

@@ -5,10 +5,10 @@ import torch
 from exam import hooks_on
 
 from pathpatch import PathPatchError, load_model, tiny_model, wrap
-from pathpatch import smollm2 as smollm2_module
-from pathpatch.models import fingerprint
-from pathpatch.smollm2 import SMOLLM2_INSTALL, smollm2_file, smollm2_folder
-from pathpatch.tiny import tiny_hf, tiny_tokenizer
+from pathpatch.models import smollm2 as smollm2_module
+from pathpatch.models.load import fingerprint
+from pathpatch.models.smollm2 import SMOLLM2_INSTALL, smollm2_file, smollm2_folder
+from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

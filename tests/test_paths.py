@@ -61,18 +61,18 @@ def questions(draw, n_heads: int, n_kv: int):
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_agrees_with_the_oracle_on_random_questions(tiny: Tiny, data):
-    model, tokens = tiny.model, tiny.prompts.clean
+    model, tokens = tiny.model, tiny.prompts.orig
     n_heads = model.cfg.n_heads
     (senders, receivers), edges = data.draw(questions(n_heads, n_heads // tiny.group))
     frozen = heads(model) + (mlps(model) if edges else [])
     base = run(model, tokens, reads=frozen)
-    source = run(model, tiny.prompts.corrupt, reads=senders)
+    source = run(model, tiny.prompts.new, reads=senders)
     found = path_patch(
         model, tokens, base, source, senders=senders, receivers=receivers, frozen=frozen
     )
     sent, received = ([as_oracle(n, tokens) for n in nodes] for nodes in (senders, receivers))
     expected = oracle.path_patch(
-        tiny.weights, tokens.ids, tiny.prompts.corrupt.ids, sent, received, edges
+        tiny.weights, tokens.ids, tiny.prompts.new.ids, sent, received, edges
     )
     assert (found - ends(expected, tokens)).abs().max() < EXACT
 
@@ -80,10 +80,10 @@ def test_agrees_with_the_oracle_on_random_questions(tiny: Tiny, data):
 def patch(tiny: Tiny, senders, receivers, *, same=False, frozen=None):
     prompts = tiny.prompts
     frozen = heads(tiny.model) if frozen is None else frozen
-    base = run(tiny.model, prompts.clean, reads=[*frozen, LOGITS])
-    source = run(tiny.model, prompts.clean if same else prompts.corrupt, reads=senders)
+    base = run(tiny.model, prompts.orig, reads=[*frozen, LOGITS])
+    source = run(tiny.model, prompts.orig if same else prompts.new, reads=senders)
     kwargs = {"senders": senders, "receivers": receivers, "frozen": frozen}
-    return path_patch(tiny.model, prompts.clean, base, source, **kwargs), base, source
+    return path_patch(tiny.model, prompts.orig, base, source, **kwargs), base, source
 
 
 def test_patching_a_run_with_itself_changes_nothing(tiny: Tiny):
@@ -105,14 +105,14 @@ def test_a_sender_at_another_position_changes_nothing(tiny: Tiny):
 
 def test_last_layer_head_to_the_final_residual_is_activation_patching(tiny: Tiny):
     found, base, source = patch(tiny, ["2.1@END"], ["2.resid_post@END"])
-    total = activation_patch(tiny.model, tiny.prompts.clean, source, nodes=["2.1@END"])
+    total = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=["2.1@END"])
     assert (found - total).abs().max() < EXACT
     assert (found - base[LOGITS]).abs().max() > 1e-3
 
 
 def test_an_earlier_head_to_the_final_residual_is_not_activation_patching(tiny: Tiny):
     found, _, source = patch(tiny, ["0.1@END"], ["2.resid_post@END"])
-    total = activation_patch(tiny.model, tiny.prompts.clean, source, nodes=["0.1@END"])
+    total = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=["0.1@END"])
     assert (found - total).abs().max() > 1e-3
 
 
@@ -126,9 +126,9 @@ def test_logits_and_final_residual_receive_the_same(tiny: Tiny):
 def test_everything_sent_along_every_edge_is_the_receiver_on_x_new(tiny: Tiny):
     frozen = heads(tiny.model) + mlps(tiny.model)
     found, *_ = patch(tiny, [*frozen, "embed"], ["2.1.q", "2.3.v"], frozen=frozen)
-    source = run(tiny.model, tiny.prompts.corrupt, reads=["2.1.q", "2.3.v"])
+    source = run(tiny.model, tiny.prompts.new, reads=["2.1.q", "2.3.v"])
     nodes = ["2.1.q", "2.3.v"]
-    expected = activation_patch(tiny.model, tiny.prompts.clean, source, nodes=nodes)
+    expected = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=nodes)
     assert (found - expected).abs().max() < EXACT
 
 
@@ -152,9 +152,9 @@ def test_prompts_of_different_lengths_give_what_they_give_alone(tiny: Tiny):
     lengths = set()
     for i in range(len(tiny.prompts)):
         prompt = tiny.prompts[i : i + 1]
-        length = int(prompt.clean.at("END")) + 1
+        length = int(prompt.orig.at("END")) + 1
         lengths.add(length)
-        sides = (type(s)(s.ids[:, :length], s.positions) for s in (prompt.clean, prompt.corrupt))
+        sides = (type(s)(s.ids[:, :length], s.positions) for s in (prompt.orig, prompt.new))
         clean, corrupt = sides
         base = run(tiny.model, clean, reads=heads(tiny.model))
         source = run(tiny.model, corrupt, reads=senders)
@@ -199,7 +199,7 @@ def test_the_exam_rejects_a_wrong_path_patch(llama: Tiny, mutant):
     ],
 )
 def test_refuses(gpt2: Tiny, senders, receivers, words):
-    model, tokens = gpt2.model, gpt2.prompts.clean
+    model, tokens = gpt2.model, gpt2.prompts.orig
     base = run(model, tokens, reads=heads(model))
     with pytest.raises(PathPatchError, match=words):
         path_patch(
@@ -210,12 +210,12 @@ def test_refuses(gpt2: Tiny, senders, receivers, words):
 def test_refuses_runs_that_do_not_fit(gpt2: Tiny):
     model, prompts = gpt2.model, gpt2.prompts
     kwargs = {"senders": ["0.0@END"], "receivers": ["2.0.q@END"], "frozen": heads(model)}
-    base = run(model, prompts.clean, reads=heads(model))
-    source = run(model, prompts.corrupt, reads=heads(model))
+    base = run(model, prompts.orig, reads=heads(model))
+    source = run(model, prompts.new, reads=heads(model))
     with pytest.raises(PathPatchError, match=r"base \(pass B\) was not run on these tokens"):
-        path_patch(model, prompts.clean, source, base, **kwargs)
-    short = run(model, prompts[:2].corrupt, reads=heads(model))
+        path_patch(model, prompts.orig, source, base, **kwargs)
+    short = run(model, prompts[:2].new, reads=heads(model))
     with pytest.raises(PathPatchError, match=r"source \(pass A\) ran on tokens of shape"):
-        path_patch(model, prompts.clean, base, short, **kwargs)
+        path_patch(model, prompts.orig, base, short, **kwargs)
     with pytest.raises(PathPatchError, match=r"did not read 0\.mlp_out"):
-        path_patch(model, prompts.clean, base, source, **{**kwargs, "frozen": mlps(model)})
+        path_patch(model, prompts.orig, base, source, **{**kwargs, "frozen": mlps(model)})

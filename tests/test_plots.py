@@ -62,7 +62,7 @@ def numbers(axes):
 
 
 def test_attention_rows_and_whole_patterns(tiny: Tiny):
-    tokens = tiny.prompts.clean[1:2]
+    tokens = tiny.prompts.orig[1:2]
     n = int(tokens.at("END")) + 1
     figure = attention_panel(tiny.model, tokens, ["0.1@S2", "2.3.pattern@END", "1.2"])
     rows, whole = figure.axes
@@ -87,9 +87,9 @@ def test_attention_rows_and_whole_patterns(tiny: Tiny):
 @pytest.mark.parametrize("patterns", [[], ["0.mlp_out@END"], ["0.1.q@END"]])
 def test_an_attention_panel_refuses(gpt2: Tiny, patterns):
     with pytest.raises(PathPatchError, match=r"shows heads, such as 9\.6@END, on one prompt"):
-        attention_panel(gpt2.model, gpt2.prompts.clean[:1], patterns)
+        attention_panel(gpt2.model, gpt2.prompts.orig[:1], patterns)
 
 
 def test_an_attention_panel_is_of_one_prompt(gpt2: Tiny):
-    with pytest.raises(PathPatchError, match=r"got 6 prompts and 0\.1\.z; try prompts.clean"):
-        attention_panel(gpt2.model, gpt2.prompts.clean, ["0.1"])
+    with pytest.raises(PathPatchError, match=r"got 6 prompts and 0\.1\.z; try prompts.orig"):
+        attention_panel(gpt2.model, gpt2.prompts.orig, ["0.1"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pathpatch import Pair, PathPatchError, ioi_prompts, load_prompts, make_prompts
-from pathpatch.ioi import NAMES, ORDERS, TEMPLATES, single_token_names
-from pathpatch.tiny import tiny_tokenizer
+from pathpatch.models.tiny import tiny_tokenizer
+from pathpatch.tasks.ioi import NAMES, ORDERS, TEMPLATES, single_token_names
 
 TOKENIZER = tiny_tokenizer()
 GOOD = {
@@ -28,11 +28,11 @@ def write(tmp_path, rows) -> str:
 
 def test_a_prompt_file_becomes_tokens(tmp_path):
     prompts = load_prompts(write(tmp_path, [GOOD]), TOKENIZER)
-    assert TOKENIZER.decode(prompts.clean.ids[0]) == GOOD["clean"]
-    assert TOKENIZER.decode(prompts.corrupt.ids[0]) == GOOD["corrupt"]
+    assert TOKENIZER.decode(prompts.orig.ids[0]) == GOOD["clean"]
+    assert TOKENIZER.decode(prompts.new.ids[0]) == GOOD["corrupt"]
     assert TOKENIZER.decode(prompts.answer) == " Mary"
-    assert TOKENIZER.decode(prompts.clean.ids[0, prompts.clean.at("S2")]) == " John"
-    assert prompts.clean.at("END").tolist() == [prompts.clean.ids.shape[1] - 1]
+    assert TOKENIZER.decode(prompts.orig.ids[0, prompts.orig.at("S2")]) == " John"
+    assert prompts.orig.at("END").tolist() == [prompts.orig.ids.shape[1] - 1]
 
 
 def bad(**change) -> list[dict]:
@@ -49,7 +49,7 @@ def bad(**change) -> list[dict]:
         (bad(clear="x"), "item 1: unknown key 'clear'; did you mean 'clean'"),
         (bad(foil=3), "item 1: 'foil' must be a str, got int"),
         (bad(positions=[1]), "item 1: 'positions' must be a dict, got list"),
-        (bad(positions={"S2": True}), "position 'S2' must be a whole number"),
+        (bad(positions={"S2": True}), "'positions': 'S2' must be a whole number"),
         (bad(positions={"S2": 99}), "pair 1: position 'S2' = 99 is outside the 14 tokens"),
         (bad(positions={"S2": -1}), "pair 1: position 'S2' = -1 is outside"),
         (bad(positions={"END": 3}), "pair 1: END is always the last token, 13, not 3"),
@@ -83,17 +83,17 @@ def test_a_label_that_some_prompts_lack_is_refused_when_it_is_used(tmp_path):
     rows = [GOOD, {key: value for key, value in GOOD.items() if key != "positions"}]
     prompts = load_prompts(write(tmp_path, rows), TOKENIZER)
     with pytest.raises(PathPatchError, match=r"position 'S2' is missing in prompts \[1\]"):
-        prompts.clean.at("S2")
-    assert prompts[:1].clean.at("S2").tolist() == [9]
+        prompts.orig.at("S2")
+    assert prompts[:1].orig.at("S2").tolist() == [9]
 
 
 def test_swapped_exchanges_the_runs_and_keeps_the_answer():
     prompts = ioi_prompts(TOKENIZER, 4, Random(0))
     other = prompts.swapped()
-    assert torch.equal(other.clean.ids, prompts.corrupt.ids)
+    assert torch.equal(other.orig.ids, prompts.new.ids)
     assert torch.equal(other.answer, prompts.answer)
     assert (prompts.direction, other.direction) == ("noising", "denoising")
-    assert other.swapped() == prompts or torch.equal(other.swapped().clean.ids, prompts.clean.ids)
+    assert other.swapped() == prompts or torch.equal(other.swapped().orig.ids, prompts.orig.ids)
 
 
 def test_a_space_at_the_end_is_refused():
@@ -106,9 +106,9 @@ def test_a_space_at_the_end_is_refused():
 def test_padding_repeats_the_last_token_on_the_right():
     short = Pair("When Mary", "When John", " Mary", " John")
     prompts = make_prompts(TOKENIZER, [short, Pair(**GOOD)])
-    assert prompts.clean.ids.shape == (2, 14)
-    assert set(prompts.clean.ids[0, 1:].tolist()) == {int(prompts.answer[0])}
-    assert prompts.clean.at("END").tolist() == [1, 13]
+    assert prompts.orig.ids.shape == (2, 14)
+    assert set(prompts.orig.ids[0, 1:].tolist()) == {int(prompts.answer[0])}
+    assert prompts.orig.at("END").tolist() == [1, 13]
 
 
 # The IOI task
@@ -127,7 +127,7 @@ def test_ioi_positions_token_by_token_and_names_distinct():
     def words(side, label):
         return [TOKENIZER.decode([i]).strip() for i in side.ids[rows, side.at(label)]]
 
-    clean, corrupt = prompts.clean, prompts.corrupt
+    clean, corrupt = prompts.orig, prompts.new
     io, s1, s2 = (words(clean, label) for label in ("IO", "S1", "S2"))
     assert s1 == s2
     assert [f" {name}" for name in io] == [pair.answer for pair in prompts.pairs]

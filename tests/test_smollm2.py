@@ -11,22 +11,23 @@ from transformers import AutoModelForCausalLM
 
 from pathpatch import (
     LOGITS,
-    How,
     Pair,
     PathPatchError,
     Prompts,
+    SweepOptions,
     baseline,
     heads,
     ioi_prompts,
     logit_diff,
     make_prompts,
+    path_sweep,
     run,
     strongest,
-    sweep,
 )
-from pathpatch.ioi import NAMES, single_token_names
-from pathpatch.models import Model, fingerprint
-from pathpatch.smollm2 import smollm2_folder
+from pathpatch.models.load import fingerprint
+from pathpatch.models.smollm2 import smollm2_folder
+from pathpatch.nodes import Model
+from pathpatch.tasks.ioi import NAMES, single_token_names
 from pathpatch.uncertainty import interval
 
 pytestmark = pytest.mark.slow
@@ -50,8 +51,8 @@ def test_logits_and_activations_equal_hugging_face(smollm2: Model, prompts: Prom
     block = prompts[:4]
     reads = [f"{layer}.resid_pre" for layer in range(30)]
     with torch.no_grad():
-        expected = original(block.clean.ids, output_hidden_states=True)
-    found = run(smollm2, block.clean, reads=[*reads, "logits"])
+        expected = original(block.orig.ids, output_hidden_states=True)
+    found = run(smollm2, block.orig, reads=[*reads, "logits"])
     for name, hidden in zip(reads, expected.hidden_states, strict=False):
         scale = hidden.abs().max()
         assert (found[name] - hidden).abs().max() < 1e-5 * scale, name
@@ -65,8 +66,8 @@ def test_every_name_but_a_few_is_one_token(smollm2: Model):
 
 def test_no_token_is_added(smollm2: Model, prompts: Prompts):
     for side, texts in (
-        (prompts.clean, [pair.clean for pair in prompts.pairs]),
-        (prompts.corrupt, [pair.corrupt for pair in prompts.pairs]),
+        (prompts.orig, [pair.clean for pair in prompts.pairs]),
+        (prompts.new, [pair.corrupt for pair in prompts.pairs]),
     ):
         for ids, end, text in zip(side.ids, side.at("END"), texts, strict=True):
             assert smollm2.tokenizer.decode(ids[: end + 1]) == text
@@ -96,22 +97,22 @@ def test_the_fast_engine_gives_the_literal_numbers(smollm2: Model, prompts: Prom
     some = prompts[:8]
     senders = heads(smollm2, "END")[5::30]
     kwargs = {"senders": senders, "receivers": ["logits@END"]}
-    fast = sweep(smollm2, some, **kwargs)
-    literal = sweep(smollm2, some, **kwargs, how=How("literal"))
+    fast = path_sweep(smollm2, some, **kwargs)
+    literal = path_sweep(smollm2, some, **kwargs, options=SweepOptions("literal"))
     assert np.abs(fast.patched - literal.patched).max() < 1e-4
     assert np.abs(fast.change).max() > 0.01
     kwargs = {"senders": ["17.4@S2", "8.1@S2"], "receivers": ["20.0.v@S2", "20.kv0.k@S2"]}
-    fast = sweep(smollm2, some, **kwargs)
-    literal = sweep(smollm2, some, **kwargs, how=How("literal"))
+    fast = path_sweep(smollm2, some, **kwargs)
+    literal = path_sweep(smollm2, some, **kwargs, options=SweepOptions("literal"))
     assert np.abs(fast.patched - literal.patched).max() < 1e-4
     assert np.abs(fast.change).max() > 0.01
 
 
 def test_the_first_step_of_the_walk_finds_the_recorded_heads(smollm2: Model, prompts: Prompts):
     golden = json.loads(GOLDEN.read_text())
-    effects = sweep(smollm2, prompts[:30], senders=heads(smollm2, "END"), receivers=[LOGITS])
+    effects = path_sweep(smollm2, prompts[:30], senders=heads(smollm2, "END"), receivers=[LOGITS])
     assert strongest(effects, 3) == golden["strongest_to_the_logits"]
     assert effects.base == pytest.approx(
-        logit_diff(run(smollm2, prompts[:30].clean, reads=[LOGITS])[LOGITS], prompts[:30]).numpy(),
+        logit_diff(run(smollm2, prompts[:30].orig, reads=[LOGITS])[LOGITS], prompts[:30]).numpy(),
         abs=1e-3,
     )

@@ -11,8 +11,8 @@ from test_cost import tight
 from pathpatch import (
     LOGITS,
     Effects,
-    How,
     PathPatchError,
+    SweepOptions,
     answer_prob,
     baseline,
     heads,
@@ -20,9 +20,9 @@ from pathpatch import (
     logit_diff,
     mlps,
     path_patch,
+    path_sweep,
     run,
     strongest,
-    sweep,
 )
 from pathpatch.effects import About
 
@@ -33,15 +33,17 @@ RECEIVERS = ["1.0.q@END", "2.1.q@END"]
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     prompts, model = tiny.prompts.swapped(), tiny.model
-    effects = sweep(model, prompts, senders=SENDERS, receivers=RECEIVERS, how=How(engine))
+    effects = path_sweep(
+        model, prompts, senders=SENDERS, receivers=RECEIVERS, options=SweepOptions(engine)
+    )
     frozen = heads(model)
-    base = run(model, prompts.clean, reads=[*frozen, LOGITS])
-    source = run(model, prompts.corrupt, reads=[*heads(model, "END"), *mlps(model), "embed"])
+    base = run(model, prompts.orig, reads=[*frozen, LOGITS])
+    source = run(model, prompts.new, reads=[*heads(model, "END"), *mlps(model), "embed"])
     assert effects.base == pytest.approx(logit_diff(base[LOGITS], prompts).numpy(), abs=1e-10)
     for name, values in zip(SENDERS, effects.patched, strict=True):
         logits = path_patch(
             model,
-            prompts.clean,
+            prompts.orig,
             base,
             source,
             senders=name.split("+"),
@@ -59,19 +61,23 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
 
 def test_blocks_of_prompts_give_the_same(tiny: Tiny):
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, "metric": answer_prob}
-    whole = sweep(tiny.model, tiny.prompts, **kwargs)
-    parts = sweep(tiny.model, tiny.prompts, **kwargs, how=tight(tiny, **kwargs))
+    whole = path_sweep(tiny.model, tiny.prompts, **kwargs)
+    parts = path_sweep(tiny.model, tiny.prompts, **kwargs, options=tight(tiny, **kwargs))
     assert np.abs(whole.patched - parts.patched).max() < 1e-10
     assert np.abs(whole.base - parts.base).max() < 1e-10
 
 
 def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
     some = heads(tiny.model)[:-1]
-    effects = sweep(tiny.model, tiny.prompts, senders=["0.1"], receivers=["1.0.q"], frozen=some)
+    effects = path_sweep(
+        tiny.model, tiny.prompts, senders=["0.1"], receivers=["1.0.q"], frozen=some
+    )
     assert effects.about.engine == "literal"
     assert effects.about.frozen.startswith("0.0.z,0.1.z")
     edges = heads(tiny.model) + mlps(tiny.model)
-    effects = sweep(tiny.model, tiny.prompts, senders=["0.1"], receivers=["1.0.q"], frozen=edges)
+    effects = path_sweep(
+        tiny.model, tiny.prompts, senders=["0.1"], receivers=["1.0.q"], frozen=edges
+    )
     assert (effects.about.engine, effects.about.frozen) == ("fast", "heads+mlps")
 
 
@@ -85,19 +91,19 @@ def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
-    for module in ("cost", "sweeps", "suffix"):
+    for module in ("engine.cost", "engine.sweeps", "engine.scene"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     kwargs = {"senders": SENDERS, "receivers": RECEIVERS, **change}
     with pytest.raises(PathPatchError, match=words):
-        sweep(tiny.model, tiny.prompts, **kwargs)
+        path_sweep(tiny.model, tiny.prompts, **kwargs)
 
 
 def test_baseline(tiny: Tiny):
     found = baseline(tiny.model, tiny.prompts)
-    logits = run(tiny.model, tiny.prompts.clean, reads=[LOGITS])[LOGITS]
+    logits = run(tiny.model, tiny.prompts.orig, reads=[LOGITS])[LOGITS]
     assert found["logit_diff"] == pytest.approx(logit_diff(logits, tiny.prompts).numpy())
     assert found["answer_first"].tolist() == (logit_diff(logits, tiny.prompts) > 0).tolist()
-    other = run(tiny.model, tiny.prompts.corrupt, reads=[LOGITS])[LOGITS]
+    other = run(tiny.model, tiny.prompts.new, reads=[LOGITS])[LOGITS]
     assert found["logit_diff_corrupt"] == pytest.approx(logit_diff(other, tiny.prompts).numpy())
 
 
@@ -122,7 +128,7 @@ def test_strongest_asks_for_a_corrected_p():
 
 
 def test_the_walk_hands_on_what_it_finds(tiny: Tiny, monkeypatch):
-    monkeypatch.setattr("pathpatch.walk.strongest", lambda effects, n: ["1.0", "2.1"])
+    monkeypatch.setattr("pathpatch.circuits.walk.strongest", lambda effects, n: ["1.0", "2.1"])
     steps = list(ioi_walk(tiny.model, tiny.prompts))
     assert [effects.about.receivers for _, effects in steps] == [
         ["logits@END"],

@@ -23,8 +23,9 @@ from pathpatch import (
     logit_diff,
     windows,
 )
-from pathpatch.facts import FIRST, LAST
-from pathpatch.nodes import CODE, node_set
+from pathpatch.nodes import node_set
+from pathpatch.prompts import FIRST, LAST
+from pathpatch.tracing import CODE
 
 EXACT = 1e-10
 STATES = ["0.resid_post@S2", "1.resid_post@subject_last", "2.resid_post@END", "embed@subject_first"]
@@ -35,25 +36,25 @@ BOTH = ["1.mlp_out@S2+1.attn_out@END"]
 
 def subjects(prompts: Prompts) -> Prompts:
     """The same prompts with a subject of one, two or three tokens, at different places."""
-    first = prompts.clean.at("S1")
+    first = prompts.orig.at("S1")
     last = first + torch.arange(len(prompts)) % 3
     sides = [
         replace(side, positions={**side.positions, FIRST: first, LAST: last})
-        for side in (prompts.clean, prompts.corrupt)
+        for side in (prompts.orig, prompts.new)
     ]
-    return replace(prompts, clean=sides[0], corrupt=sides[1])
+    return replace(prompts, orig=sides[0], new=sides[1])
 
 
 def some_noise(tiny: Tiny, draws: int = 3, seed: int = 5) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return gaussian_noise(tiny.model, tiny.prompts.clean, 1.5, generator, draws)
+    return gaussian_noise(tiny.model, tiny.prompts.orig, 1.5, generator, draws)
 
 
 def by_oracle(tiny: Tiny, prompts: Prompts, noise, entry: str, severed=(), metric=answer_prob):
     """[draw, batch], one prompt without padding at a time."""
     values = torch.empty(noise.shape[:2])
     for draw, row in np.ndindex(*values.shape):
-        tokens = prompts.clean
+        tokens = prompts.orig
         end, first, last = (int(tokens.at(label)[row]) for label in ("END", FIRST, LAST))
         nodes = node_set(entry) if entry else []
         states = [(n.kind, n.layer, int(tokens.at(n.at)[row])) for n in nodes]
@@ -122,9 +123,9 @@ def test_zero_noise_changes_nothing(tiny: Tiny):
 def test_what_restores_everything(tiny: Tiny):
     """All embeddings, the subject's alone, and the last state at END."""
     prompts = subjects(tiny.prompts)
-    places = prompts.clean.positions
-    short = replace(prompts.clean, positions={**places, LAST: places[FIRST]})
-    alone = replace(prompts, clean=short)
+    places = prompts.orig.positions
+    short = replace(prompts.orig, positions={**places, LAST: places[FIRST]})
+    alone = replace(prompts, orig=short)
     last = f"{tiny.model.cfg.n_layers - 1}.resid_post@END"
     noise = some_noise(tiny)
     trace = causal_trace(tiny.model, alone, ["embed", f"embed@{FIRST}", last], noise=noise)
@@ -136,13 +137,13 @@ def test_noise_reaches_the_subject_and_nothing_before_it(tiny: Tiny):
     """What lies before the subject is clean already; restoring it changes nothing."""
     prompts, noise = subjects(tiny.prompts), some_noise(tiny)
     before = [f"{layer}.resid_post@0" for layer in range(3)]
-    assert (prompts.clean.at(FIRST) > 0).all()
+    assert (prompts.orig.at(FIRST) > 0).all()
     trace = causal_trace(tiny.model, prompts, before, noise=noise)
     assert np.abs(trace.restored - trace.corrupted).max() < EXACT
     outside = noise.clone()
     pos = torch.arange(noise.shape[2])
     for row in range(len(prompts)):
-        first, last = (int(prompts.clean.at(label)[row]) for label in (FIRST, LAST))
+        first, last = (int(prompts.orig.at(label)[row]) for label in (FIRST, LAST))
         outside[:, row, (pos < first) | (pos > last)] = 1e6
     again = causal_trace(tiny.model, prompts, before, noise=outside)
     assert np.array_equal(trace.corrupted, again.corrupted)
@@ -162,7 +163,7 @@ def test_replaced_tokens_are_denoising_activation_patching(tiny: Tiny):
 def test_blocks_of_prompts_give_the_same(tiny: Tiny, monkeypatch):
     prompts, noise = subjects(tiny.prompts), some_noise(tiny)
     whole = causal_trace(tiny.model, prompts, STATES, noise=noise)
-    monkeypatch.setattr("pathpatch.blocks.BLOCK", 4)
+    monkeypatch.setattr("pathpatch.engine.blocks.BLOCK", 4)
     parts = causal_trace(tiny.model, prompts, STATES, noise=noise)
     for key in ("clean", "corrupted", "restored"):
         assert np.abs(getattr(whole, key) - getattr(parts, key)).max() < EXACT
@@ -225,7 +226,7 @@ def test_noise_and_its_scale(tiny: Tiny):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
-    for module in ("cost", "tracing"):
+    for module in ("engine.cost", "engine.traces", "tracing"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)
     options = {"nodes": STATES, "noise": some_noise(tiny), **change}
     with pytest.raises(PathPatchError, match=words):

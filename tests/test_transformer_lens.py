@@ -29,18 +29,18 @@ def double():
 
 def theirs(tiny: Tiny, name: str, **kwargs) -> torch.Tensor:
     """One of their sweeps: clean values into the corrupt run, mean logit difference."""
-    _, clean = tiny.model.run_with_cache(tiny.prompts.clean.ids)
+    _, clean = tiny.model.run_with_cache(tiny.prompts.orig.ids)
     if "direct_path" in name:
-        _, kwargs["corrupted_cache"] = tiny.model.run_with_cache(tiny.prompts.corrupt.ids)
+        _, kwargs["corrupted_cache"] = tiny.model.run_with_cache(tiny.prompts.new.ids)
         kwargs |= {"verbose": False}
-    rows, end = torch.arange(len(tiny.prompts)), tiny.prompts.clean.at("END")
+    rows, end = torch.arange(len(tiny.prompts)), tiny.prompts.orig.at("END")
 
     def metric(logits: torch.Tensor) -> torch.Tensor:
         return logit_diff(logits[rows, end], tiny.prompts).mean()
 
     function = getattr(patching, name)
     arguments = {"clean_cache": clean, "patching_metric": metric, **kwargs}
-    return function(tiny.model, tiny.prompts.corrupt.ids, **arguments)
+    return function(tiny.model, tiny.prompts.new.ids, **arguments)
 
 
 @pytest.mark.parametrize("kind", ["q", "k", "v"])
@@ -48,13 +48,13 @@ def test_direct_paths(tiny: Tiny, kind: str):
     """One head to one later head's input, all positions, MLPs frozen, clean into corrupt."""
     table = theirs(tiny, "get_act_patch_direct_path", src_layer=0, src_head=1, component=kind)
     prompts, frozen = tiny.prompts.swapped(), heads(tiny.model) + mlps(tiny.model)
-    base = run(tiny.model, prompts.clean, reads=frozen)
-    source = run(tiny.model, prompts.corrupt, reads=["0.1"])
+    base = run(tiny.model, prompts.orig, reads=frozen)
+    source = run(tiny.model, prompts.new, reads=["0.1"])
     spread = []
     for layer, head in ((1, 0), (1, 3), (2, 1), (2, 2)):
         logits = path_patch(
             tiny.model,
-            prompts.clean,
+            prompts.orig,
             base,
             source,
             senders=["0.1"],
@@ -92,26 +92,26 @@ def test_activation_patching(gpt2: Tiny, llama: Tiny, name: str, node: str):
         else:
             index += [address.at]
         prompts = tiny.prompts.swapped()
-        source = run(tiny.model, prompts.corrupt, reads=[node])
-        logits = activation_patch(tiny.model, prompts.clean, source, nodes=[node])
+        source = run(tiny.model, prompts.new, reads=[node])
+        logits = activation_patch(tiny.model, prompts.orig, source, nodes=[node])
         ours = logit_diff(logits, prompts).mean()
         assert (ours - theirs(tiny, name)[tuple(index)]).abs() < EXACT
 
 
 def test_trap_a_new_tensor_at_resid_mid_misses_the_skip_connection(tiny: Tiny):
     """Why there is no resid_mid node: patch attn_out instead, which is exact."""
-    ids, mid = tiny.prompts.clean.ids, "blocks.1.hook_resid_mid"
-    _, cache = tiny.model.run_with_cache(tiny.prompts.corrupt.ids)
+    ids, mid = tiny.prompts.orig.ids, "blocks.1.hook_resid_mid"
+    _, cache = tiny.model.run_with_cache(tiny.prompts.new.ids)
     wanted = cache[mid]
 
     def replaced(activation, hook):
         return wanted.clone()
 
-    resid_pre = run(tiny.model, tiny.prompts.clean, reads=["1.resid_pre"])["1.resid_pre"]
+    resid_pre = run(tiny.model, tiny.prompts.orig, reads=["1.resid_pre"])["1.resid_pre"]
     exact = {Node("attn_out", 1): wanted - resid_pre}
     reads = ["1.resid_post@END"]
-    expected = run(tiny.model, tiny.prompts.clean, reads=reads, writes=exact)[reads[0]]
-    rows, end = torch.arange(len(ids)), tiny.prompts.clean.at("END")
+    expected = run(tiny.model, tiny.prompts.orig, reads=reads, writes=exact)[reads[0]]
+    rows, end = torch.arange(len(ids)), tiny.prompts.orig.at("END")
     found = []
 
     def keep(activation, hook):
@@ -127,9 +127,9 @@ def test_trap_a_new_tensor_at_resid_mid_misses_the_skip_connection(tiny: Tiny):
 def test_trap_a_captured_view_changes_under_a_later_write(tiny: Tiny):
     """What `run` read must stay when the same pass writes there."""
     node = Node.parse("1.2.q")
-    plain = run(tiny.model, tiny.prompts.clean, reads=[node])[node]
+    plain = run(tiny.model, tiny.prompts.orig, reads=[node])[node]
     at_s2 = {Node.parse("1.2.q@S2"): plain[:, 0] + 1.0}
-    both = run(tiny.model, tiny.prompts.clean, reads=[node], writes=at_s2)[node]
+    both = run(tiny.model, tiny.prompts.orig, reads=[node], writes=at_s2)[node]
     assert torch.equal(both, plain)
 
 

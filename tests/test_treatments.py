@@ -108,8 +108,8 @@ def test_the_backup_by_hand():
 
 
 def by_oracle(tiny: Tiny, prompts: Prompts, h, r, edges: bool) -> list[np.ndarray]:
-    ids, new_ids = prompts.clean.ids, prompts.corrupt.ids
-    h, r = ([as_oracle(node, prompts.clean) for node in as_nodes(nodes)] for nodes in (h, r))
+    ids, new_ids = prompts.orig.ids, prompts.new.ids
+    h, r = ([as_oracle(node, prompts.orig) for node in as_nodes(nodes)] for nodes in (h, r))
     orig, new = (oracle.forward(tiny.weights, some) for some in (ids, new_ids))
     new_h, new_r, old_r = (oracle.edits_from(*pair) for pair in ((new, h), (new, r), (orig, r)))
     runs = [
@@ -117,7 +117,7 @@ def by_oracle(tiny: Tiny, prompts: Prompts, h, r, edges: bool) -> list[np.ndarra
         for edits in ([], new_h, new_r, new_h + old_r, new_h + new_r)
     ]
     runs.insert(1, oracle.path_patch(tiny.weights, ids, new_ids, h, r, edges))
-    return [answer_prob(ends(logits, prompts.clean), prompts).numpy() for logits in runs]
+    return [answer_prob(ends(logits, prompts.orig), prompts).numpy() for logits in runs]
 
 
 CASES = [

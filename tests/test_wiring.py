@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from pathpatch import Node, PathPatchError, circuit_diagram
-from pathpatch.discovery import Circuit, Edge
-from pathpatch.wiring import LOWERS, RAISES, SIZE, Wiring
+from pathpatch.circuits.circuit import Circuit, Edge
+from pathpatch.pictures.wiring import LOWERS, RAISES, SIZE, Wiring
 
 
 def edge(sender: str, receiver: str, change: float) -> Edge:

@@ -22,7 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 import pathpatch
-from pathpatch.smollm2 import SMOLLM2_INSTALL, SMOLLM2_SHA256
+from pathpatch.models.smollm2 import SMOLLM2_INSTALL, SMOLLM2_SHA256
 
 BOOK = Path(__file__).resolve().parent.parent
 PACKAGES = ("pathpatch", "torch", "transformer-lens", "transformers", "numpy", "scipy")
@@ -67,7 +67,7 @@ def claims() -> str:
 
 def versions() -> str:
     """What the book was built with."""
-    source = b"".join(f.read_bytes() for f in sorted(Path(pathpatch.__file__).parent.glob("*.py")))
+    source = b"".join(f.read_bytes() for f in sorted(Path(pathpatch.__file__).parent.rglob("*.py")))
     rows = {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     rows["processor"] = platform.machine()
     rows |= {
@@ -81,17 +81,23 @@ def versions() -> str:
 
 
 def api() -> str:
-    """Every public name, by module; the modules in the order of the package's docstring."""
-    order = inspect.getdoc(pathpatch).split("data flows:")[1]
+    """Every public name, by module; the modules in the order of the map in the package."""
+    order = inspect.getdoc(pathpatch)
     named = [(n, getattr(pathpatch, n)) for n in pathpatch.__all__]
-    home = {name: value.__module__.split(".")[-1] for name, value in named}
-    modules = {m: re.search(rf"\b{m}\b", order) for m in home.values()}
+    home = {name: value.__module__.removeprefix("pathpatch.") for name, value in named}
     parts = ["```{py:currentmodule} pathpatch\n```"]
-    for module in sorted(modules, key=lambda m: at.start() if (at := modules[m]) else len(order)):
+    for module in sorted(set(home.values()), key=lambda m: place(order, m)):
         about = inspect.getdoc(sys.modules[f"pathpatch.{module}"])
         parts += [f"## `{module}`", about.split("\n\n")[0]]
         parts += [entry(name, value) for name, value in named if home[name] == module]
     return "\n\n".join(parts)
+
+
+def place(order: str, module: str) -> int:
+    """Where a module stands in the map: its line begins with its room, the root's with nothing."""
+    room, _, file = f".{module}".rpartition(".")
+    start = order.index(f"{room.strip('.')}/") if room else 0
+    return start + re.search(rf"\b{file}\b", order[start:]).start()
 
 
 def entry(name: str, value: Any, kind: str = "function") -> str:

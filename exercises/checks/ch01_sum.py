@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks, with_keys
+from exercises.checks.cases import Case, Wrong, checks, with_keys
 from pathpatch import Prompts, make_prompts, run, toy
-from pathpatch.designs import HandMade
+from pathpatch.handmade.designs import HandMade
+from pathpatch.handmade.toys import X_NEW, X_ORIG
 from pathpatch.nodes import Node, heads, mlps
-from pathpatch.toys import X_NEW, X_ORIG
 
 Numbers = dict[str, int]
 
@@ -73,12 +73,12 @@ def r_in_pass_c() -> Iterator[Case]:
         made, prompts = _numbers(name)
         model, h, r = made.model, Node.parse("0.2@END"), Node.parse(receiver)
         reads = [*heads(model), *mlps(model), h, r]
-        b, a = (run(model, x, reads=reads) for x in (prompts.clean, prompts.corrupt))
+        b, a = (run(model, x, reads=reads) for x in (prompts.orig, prompts.new))
 
         def with_writes(
-            writes: dict[Node, Tensor], clean: bool = True, m=model, p=prompts, node=r
+            writes: dict[Node, Tensor], orig: bool = True, m=model, p=prompts, node=r
         ) -> Tensor:
-            tokens = p.clean if clean else p.corrupt
+            tokens = p.orig if orig else p.new
             return run(m, tokens, reads=[node], writes=writes)[node].sum(-1)
 
         frozen = {node: b[node] for node in heads(model)}
@@ -96,7 +96,7 @@ def r_in_pass_c() -> Iterator[Case]:
                 ),
                 "R is read in pass A, where a and q differ too": a[r].sum(-1),
                 "the two prompts have changed places": with_writes(
-                    {n: a[n] for n in heads(model)} | {h: b[h]}, clean=False
+                    {n: a[n] for n in heads(model)} | {h: b[h]}, orig=False
                 ),
                 "h is read, and not R": a[h].sum(-1),
             },

@@ -6,18 +6,18 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks, with_keys
+from exercises.checks.cases import Case, Wrong, checks, with_keys
 from exercises.checks.labs import lab, machine
 from pathpatch import (
     LOGITS,
     Prompts,
     activation_patch,
     logit_diff,
+    path_sweep,
     run,
-    sweep,
     toy,
 )
-from pathpatch.models import Model
+from pathpatch.nodes import Model
 
 Ways = dict[str, Tensor]
 OR_BOTH = ["0.0@END", "0.1@END"]
@@ -52,7 +52,7 @@ def _true_signs() -> dict[str, str]:
     found = {}
     for name, (variant, senders, receivers) in PATHS.items():
         made = machine(variant)
-        effects = sweep(
+        effects = path_sweep(
             made.model, made.prompts["abc"][::7], senders=[senders], receivers=receivers
         )
         change = effects.mean()[0]
@@ -105,7 +105,7 @@ def both_directions() -> Iterator[Case]:
 
 def _both(model: Model, prompts: Prompts, nodes: list[str]) -> tuple[Ways, Ways]:
     """The logit difference before and after a patch, in both directions."""
-    runs = {"noising": prompts.clean, "denoising": prompts.corrupt}
+    runs = {"noising": prompts.orig, "denoising": prompts.new}
     found = {way: run(model, x, reads=[*nodes, LOGITS]) for way, x in runs.items()}
     other = {"noising": found["denoising"], "denoising": found["noising"]}
     patched = {w: activation_patch(model, runs[w], other[w], nodes=nodes) for w in runs}

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks, describe
+from exercises.checks.cases import Case, Wrong, checks, describe
 from exercises.checks.truth import Question, question, questions
 from pathpatch import LOGITS, Node, run
 from pathpatch.nodes import heads, mlps
@@ -38,7 +38,7 @@ def _is_run(found: Any) -> bool:
 def _pass_c_case(q: Question, frozen: list[Node], words: str, right: Any, wrong: Any) -> Case:
     def call(f: Callable[..., Any]) -> Any:
         asked = list(q.senders), list(q.receivers), list(frozen)
-        return _by_name(f(q.model, q.prompts.clean, copy(q.b), copy(q.a), *asked))
+        return _by_name(f(q.model, q.prompts.orig, copy(q.b), copy(q.a), *asked))
 
     return Case(
         f"pass_c(tiny_model({q.kind!r}), x_orig, b, a, {_names(q.senders)}, "
@@ -68,7 +68,7 @@ def pass_d() -> Iterator[Case]:
     for q in questions():
         yield Case(
             f"pass_d(tiny_model({q.kind!r}), x_orig, stored), stored with {_names(q.receivers)}",
-            lambda f, q=q: f(q.model, q.prompts.clean, dict(q.stored)),
+            lambda f, q=q: f(q.model, q.prompts.orig, dict(q.stored)),
             q.d(q.stored),
             lambda q=q: q.wrong_d | _all_positions(q),
             "One call of `run` on x_orig that writes what is stored and reads the logits.",
@@ -77,7 +77,7 @@ def pass_d() -> Iterator[Case]:
     q = question("gpt2", ("1.2@END",), ("logits@END",))
     yield Case(
         "pass_d(tiny_model('gpt2'), x_orig, stored), stored with ['logits@END']",
-        lambda f: f(q.model, q.prompts.clean, dict(q.stored)),
+        lambda f: f(q.model, q.prompts.orig, dict(q.stored)),
         q.stored[LOGITS].clone(),
         {"the logits that C stored are not used: a run reads them before it writes": q.b[LOGITS]},
         "If the logits themselves are the receiver, there is nothing left to run.",
@@ -86,7 +86,7 @@ def pass_d() -> Iterator[Case]:
 
 
 def _all_positions(q: Question) -> dict[str, Tensor]:
-    every = run(q.model, q.prompts.clean, reads=["logits"], writes=q.stored)["logits"]
+    every = run(q.model, q.prompts.orig, reads=["logits"], writes=q.stored)["logits"]
     return {"the logits of all positions are returned, and not those at END": every}
 
 
@@ -102,12 +102,12 @@ def path_patch_by_hooks() -> Iterator[Case]:
     for kind, sender, receiver, at in BY_HOOKS:
         ends = ("{}.{}@".format(*sender) + at,), ("{}.{}.{}@".format(*receiver) + at,)
         q = question(kind, *ends)
-        rows, end = torch.arange(len(q.prompts)), q.prompts.clean.at("END")
+        rows, end = torch.arange(len(q.prompts)), q.prompts.orig.at("END")
 
         def call(f, q=q, h=sender, r=receiver, at=at, rows=rows, end=end):
-            ids, new = q.prompts.clean.ids, q.prompts.corrupt.ids
+            ids, new = q.prompts.orig.ids, q.prompts.new.ids
             with patch("pathpatch.forward._forward", _by_hand_only):
-                logits = f(q.model, ids, new, h, r, q.prompts.clean.at(at))
+                logits = f(q.model, ids, new, h, r, q.prompts.orig.at(at))
             if not isinstance(logits, Tensor) or logits.shape[:2] != ids.shape:
                 raise Wrong(
                     f"came back {describe(logits)}\n  expected  the logits of pass D at all "
@@ -128,8 +128,8 @@ def path_patch_by_hooks() -> Iterator[Case]:
 
 def _wrong_positions(q: Question, at: str) -> dict[str, Tensor]:
     """The positions of other prompts; of the sender and the receiver alike."""
-    index = q.prompts.clean.at(at)
-    none = torch.zeros_like(q.prompts.clean.ids, dtype=torch.bool)
+    index = q.prompts.orig.at(at)
+    none = torch.zeros_like(q.prompts.orig.ids, dtype=torch.bool)
     first, union = none.clone(), none.clone()
     first[:, index[0]] = True
     union[:, index] = True

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from exercises.cases import Case, Wrong, checks, with_keys
+from exercises.checks.cases import Case, Wrong, checks, with_keys
 from exercises.checks.labs import lab, machine
 from pathpatch import LOGITS, Node, PathPatchError, Prompts, activation_patch, path_patch, run
-from pathpatch.models import Model
-from pathpatch.nodes import heads, mlps
+from pathpatch.nodes import Model, heads, mlps
 from pathpatch.paths import RECEIVERS, SENDERS
 
 # ---- 6.1 an open question ----
@@ -90,10 +89,10 @@ def _through(
     model: Model, prompts: Prompts, sender: str, *receivers: Node, edges: bool = False
 ) -> Tensor:
     frozen = [*heads(model), *(mlps(model) if edges else [])]
-    b = run(model, prompts.clean, reads=frozen)
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=frozen)
+    a = run(model, prompts.new, reads=[sender])
     return path_patch(
-        model, prompts.clean, b, a, senders=[sender], receivers=receivers, frozen=frozen
+        model, prompts.orig, b, a, senders=[sender], receivers=receivers, frozen=frozen
     )
 
 
@@ -106,7 +105,7 @@ def _wrong_vectors(kind: str, sender: str, layer: int, head: int, door: str) -> 
     def to(*receivers: Node) -> Tensor:
         return _through(model, prompts, sender, *receivers)
 
-    source = run(model, prompts.corrupt, reads=[sender])
+    source = run(model, prompts.new, reads=[sender])
     wrong = {
         "only the copy that this query head reads is set, and its neighbours keep the old one": (
             to(Node(door, layer, head, at="S2"))
@@ -124,14 +123,14 @@ def _wrong_vectors(kind: str, sender: str, layer: int, head: int, door: str) -> 
         ),
         "both the key and the value are set": to(*(replace(right, kind=one) for one in "kv")),
         "nothing is patched: these are the logits of pass B": run(
-            model, prompts.clean, reads=[LOGITS]
+            model, prompts.orig, reads=[LOGITS]
         )[LOGITS],
         "the MLPs are frozen too: they belong to the direct path": _through(
             model, prompts, sender, right, edges=True
         ),
         "x_orig and x_new have changed places": _through(model, prompts.swapped(), sender, right),
         "the sender is patched and everything reacts: that is activation patching": (
-            activation_patch(model, prompts.clean, source, nodes=[sender])
+            activation_patch(model, prompts.orig, source, nodes=[sender])
         ),
     }
     if head // shared < shared:

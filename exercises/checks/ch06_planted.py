@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from exercises.cases import CLOSE, Case, Wrong, checks
+from exercises.checks.cases import CLOSE, Case, Wrong, checks
 from exercises.planted import Edges, true_edges
 from pathpatch import Node, PathPatchError
 

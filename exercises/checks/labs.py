@@ -4,7 +4,7 @@ from functools import cache
 from random import Random
 
 from pathpatch import HandMade, Prompts, ioi_machine, ioi_prompts, tiny_model
-from pathpatch.models import Model
+from pathpatch.nodes import Model
 
 
 @cache

@@ -49,8 +49,8 @@ class Question:
         self.kind, (self.model, self.prompts) = kind, lab(kind)
         self.senders, self.receivers = as_nodes(senders), as_nodes(receivers)
         every = [*heads(self.model), *mlps(self.model), *self.senders, LOGITS]
-        self.a = run(self.model, self.prompts.corrupt, reads=every)
-        self.b = run(self.model, self.prompts.clean, reads=every)
+        self.a = run(self.model, self.prompts.new, reads=every)
+        self.b = run(self.model, self.prompts.orig, reads=every)
         self.frozen = {node: self.b[node] for node in heads(self.model)}
         self.patch = {node: self.a[node] for node in self.senders}
         self.stored = self.c(self.frozen, self.patch)
@@ -68,7 +68,7 @@ class Question:
         merged: Pass = {}
         for some in writes:
             merged = {n: v for n, v in merged.items() if n not in some} | some
-        tokens = self.prompts.corrupt if new else self.prompts.clean
+        tokens = self.prompts.new if new else self.prompts.orig
         return dict(run(self.model, tokens, reads=reads, writes=merged))
 
     @cached_property
@@ -139,7 +139,7 @@ class Question:
             ),
             "pass D is run on x_new": self.d(self.stored, new=True),
             "h is patched and everything reacts: that is activation patching": activation_patch(
-                self.model, self.prompts.clean, self.a, nodes=self.senders
+                self.model, self.prompts.orig, self.a, nodes=self.senders
             ),
             "R is overwritten with its value on x_new": self.d(self.c(new=True)),
             "the residual stream before R is stored, and not one input of one head": self.d(stream),
@@ -172,13 +172,13 @@ class Question:
         """Each stored value written at every position."""
         wide: Pass = {}
         for node, value in self.stored.items():
-            whole = run(self.model, self.prompts.clean, reads=[node.everywhere()])
+            whole = run(self.model, self.prompts.orig, reads=[node.everywhere()])
             wide[node.everywhere()] = value[:, None].expand_as(whole[node.everywhere()])
         return wide
 
     def _scaled(self, which: Callable[[str], bool]) -> Pass:
         """What C stores when the scales of some norms are frozen too, which `run` cannot do."""
-        _, own = self.model.run_with_cache(self.prompts.clean.ids)
+        _, own = self.model.run_with_cache(self.prompts.orig.ids)
         points = [n for n in self.model.hook_dict if n.endswith("hook_scale") and which(n)]
         hold = [(name, lambda value, hook, name=name: own[name]) for name in points]
         with self.model.hooks(fwd_hooks=hold), warnings.catch_warnings():
@@ -190,10 +190,10 @@ class Question:
         (h,), (r,) = self.senders, self.receivers
         mixed = torch.where(mask[..., None], self.a[h.everywhere()], self.b[h.everywhere()])
         writes = self.frozen | {h.everywhere(): mixed}
-        stored = run(self.model, self.prompts.clean, reads=[r.everywhere()], writes=writes)
+        stored = run(self.model, self.prompts.orig, reads=[r.everywhere()], writes=writes)
 
         def some(own: Tensor) -> Tensor:
             return torch.where(mask[..., None], stored[r.everywhere()], own)
 
         put = {r.everywhere(): some}
-        return run(self.model, self.prompts.clean, reads=[LOGITS], writes=put)[LOGITS]
+        return run(self.model, self.prompts.orig, reads=[LOGITS], writes=put)[LOGITS]

@@ -12,6 +12,7 @@ import explorer_picture
 import pytest
 import torch
 from explorer import DEFAULT, explorer, page_data
+from export import export_machine
 
 from pathpatch import (
     LOGITS,
@@ -26,8 +27,7 @@ from pathpatch import (
     run,
     toy,
 )
-from pathpatch.export import export_machine
-from pathpatch.ioi_variants import VARIANTS
+from pathpatch.handmade.ioi_variants import VARIANTS
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 FILES = ("explorer_machine.js", "explorer.js", "explorer.css", "custom.css", "page.js")
@@ -112,23 +112,23 @@ def by_python(state: dict) -> dict:
     h, receivers = (list(map(Node.parse, state[key])) for key in "hR")
     frozen = heads(model) + (mlps(model) if state["frozen"] == "heads+mlps" else [])
     reads = [*h, *receivers, LOGITS]
-    a = run(model, x.corrupt, reads=reads)
-    b = run(model, x.clean, reads=[*frozen, *reads])
+    a = run(model, x.new, reads=reads)
+    b = run(model, x.orig, reads=[*frozen, *reads])
     found = {"A": a, "B": b}
     set_h, set_r = {n: a[n] for n in h}, {n: a[n] for n in receivers}
     treatment = state["treatment"]
     if treatment == "path":
-        found["C"] = run(model, x.clean, reads=reads, writes={n: b[n] for n in frozen} | set_h)
+        found["C"] = run(model, x.orig, reads=reads, writes={n: b[n] for n in frozen} | set_h)
         ends = {"senders": h, "receivers": receivers, "frozen": frozen}
-        logits = path_patch(model, x.clean, b, a, **ends)
+        logits = path_patch(model, x.orig, b, a, **ends)
     elif treatment == "activation":
-        logits = activation_patch(model, x.clean, a, nodes=h)
+        logits = activation_patch(model, x.orig, a, nodes=h)
     elif LOGITS in receivers:
         logits = (b if treatment == "freeze" else a)[LOGITS]  # who sets the logits has the result
     else:
         held = {n: b[n] for n in receivers}
         writes = {"overwrite": set_r, "freeze": set_h | held, "both": set_h | set_r}[treatment]
-        logits = run(model, x.clean, reads=[LOGITS], writes=writes)[LOGITS]
+        logits = run(model, x.orig, reads=[LOGITS], writes=writes)[LOGITS]
     passes = {
         name: {
             "difference": logit_diff(values[LOGITS], x).item(),
@@ -240,10 +240,10 @@ def test_every_node_of_every_machine(page, name: str):
     }"""
     kinds = [Node.parse(f"{h}.{kind}") for h in DATA["machines"][name]["heads"] for kind in "qkvz"]
     kinds += [Node.parse("embed")] + [Node.parse("1.mlp_out")] * (name == "mlp")
-    expected = run(made.model, x.clean, reads=kinds)
+    expected = run(made.model, x.orig, reads=kinds)
     found = page.evaluate(read, state)
     for node in kinds:
-        values = expected[node][0, : int(x.clean.at("END")) + 1]
+        values = expected[node][0, : int(x.orig.at("END")) + 1]
         for at, vector in enumerate(values.tolist()):
             assert found[f"{node}@{at}"] == pytest.approx(vector, abs=EXACT)
 
@@ -251,7 +251,7 @@ def test_every_node_of_every_machine(page, name: str):
 @pytest.mark.parametrize("name", ["mlp", "and", "or"])
 def test_mlps_with_a_bias_that_are_sometimes_silent(page, name: str):
     made = toy(name)
-    x = next(iter(made.prompts.values())).clean
+    x = next(iter(made.prompts.values())).orig
     found = page.evaluate(
         "([model, ids]) => IOI.forward(model, ids).read",
         [export_machine(made.design), x.ids[0].tolist()],

@@ -14,8 +14,8 @@ import torch
 from mutants.answers import ANSWERS, Answer
 
 from exercises.catalogue import Exercise, exercises, pages
+from exercises.checks.judge import LIMIT, judge
 from exercises.desk import read_page
-from exercises.judge import LIMIT, judge
 
 EXERCISES = list(exercises().values())
 RIGHT = [answer for answer in ANSWERS if not answer.phrase]

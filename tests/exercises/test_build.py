@@ -9,8 +9,8 @@ import jupytext
 import pytest
 
 import exercises.checks
-from exercises.cases import CHECKS
 from exercises.catalogue import exercises, pages
+from exercises.checks.cases import CHECKS
 from exercises.progress import FILE
 from solutions import build as building
 from solutions import source

@@ -10,16 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exercises import judge as judging
-from exercises.cases import CHECKS, Case, contrast, describe, form, same
 from exercises.catalogue import exercises
+from exercises.checks import judge as judging
+from exercises.checks.cases import CHECKS, Case, contrast, describe, form, same
+from exercises.checks.judge import judge
 from exercises.checks.labs import lab
-from exercises.judge import judge
 from pathpatch import run
 
 MODEL, PROMPTS = lab("gpt2")
 LEFT_OVER = {"b": [torch.ones(2)]}
-clean = PROMPTS.clean
+clean = PROMPTS.orig
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def MODEL_OF():
 
 
 def PROMPTS_OF():
-    return lab("gpt2")[1].clean
+    return lab("gpt2")[1].orig
 
 
 def test_a_decorated_function_shows_its_own_line_too(ask):
@@ -183,7 +183,7 @@ def through_a_helper():
 
 def with_an_attribute_of_that_name(prompts):
     """There is a global `clean` here as well, but this is not it."""
-    return prompts.clean.ids.shape[1]
+    return prompts.orig.ids.shape[1]
 
 
 def hooked(model):
@@ -206,10 +206,10 @@ def heavier(model):
     [(hooked, "Hooks are left behind"), (hooked_and_failed, "RuntimeError"), (heavier, "weights")],
 )
 def test_the_model_is_as_before_for_the_next_check(ask, answer, words):
-    before = run(MODEL, PROMPTS.clean, reads=["logits@END"])["logits@END"]
+    before = run(MODEL, PROMPTS.orig, reads=["logits@END"])["logits@END"]
     verdict = ask(answer, case(given=(MODEL,)))
     assert verdict.state == "failed" and words in verdict.text
-    after = run(MODEL, PROMPTS.clean, reads=["logits@END"])["logits@END"]
+    after = run(MODEL, PROMPTS.orig, reads=["logits@END"])["logits@END"]
     assert torch.equal(before, after)
 
 

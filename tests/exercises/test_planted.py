@@ -8,7 +8,7 @@ import pytest
 
 from exercises.planted import planted, true_edges
 from pathpatch import Circuit, Edge, edge_effects, grid, heads, logit_diff, run
-from pathpatch.models import fingerprint
+from pathpatch.models.load import fingerprint
 from pathpatch.nodes import LOGITS
 
 KEYS = ("ada", "grace", "Émilie", "0", "x" * 100, "alan", "kurt", "emmy")
@@ -58,7 +58,7 @@ def test_the_machine_solves_the_task():
     for key in KEYS:
         made = planted(key)
         prompts = made.prompts["abc"]
-        before = logit_diff(run(made.model, prompts.clean, reads=[LOGITS])[LOGITS], prompts)
+        before = logit_diff(run(made.model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
         total = -min(true_edges(key).values())
         assert abs(before - total).max() < 1e-9 and total > 0
 

@@ -6,8 +6,8 @@ from random import Random
 
 import numpy as np
 
-from pathpatch import LOGITS, baseline, heads, ioi_prompts, load_model, strongest, sweep
-from pathpatch.models import fingerprint
+from pathpatch import LOGITS, baseline, heads, ioi_prompts, load_model, path_sweep, strongest
+from pathpatch.models.load import fingerprint
 from pathpatch.uncertainty import interval
 
 model = load_model("smollm2")
@@ -22,7 +22,7 @@ golden = {
 for name, values in baseline(model, prompts).items():
     low, high = interval(values, np.random.default_rng(0))
     golden[name] = [float(values.mean()), float(low), float(high)]
-first = sweep(model, prompts[:30], senders=heads(model, "END"), receivers=[LOGITS])
+first = path_sweep(model, prompts[:30], senders=heads(model, "END"), receivers=[LOGITS])
 golden["strongest_to_the_logits"] = strongest(first, 3)
 text = json.dumps(golden, indent=1)
 Path(__file__).with_name("smollm2_ioi.json").write_text(text + "\n", encoding="utf-8")

@@ -71,7 +71,7 @@ def wrote_the_sums_as_text():
 
 @right("1.2")
 def node_by_node(model, prompts, sender, receiver):
-    x_orig, x_new = prompts.clean, prompts.corrupt
+    x_orig, x_new = prompts.orig, prompts.new
     pass_a = run(model, x_new, reads=[sender])
     pass_b = run(model, x_orig, reads=[*heads(model), receiver])
     writes = {}
@@ -85,11 +85,11 @@ def node_by_node(model, prompts, sender, receiver):
 
 def pass_c(model, prompts, sender, receiver, frozen, patch_last=True):
     """What several wrong answers share."""
-    b = run(model, prompts.clean, reads=[*frozen, sender])
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=[*frozen, sender])
+    a = run(model, prompts.new, reads=[sender])
     freeze, patch = {node: b[node] for node in frozen}, dict(a)
     writes = {**freeze, **patch} if patch_last else {**patch, **freeze}
-    return run(model, prompts.clean, reads=[receiver], writes=writes)[receiver].sum(-1)
+    return run(model, prompts.orig, reads=[receiver], writes=writes)[receiver].sum(-1)
 
 
 @wrong("1.2", "no head is frozen")
@@ -109,7 +109,7 @@ def froze_the_mlps_too(model, prompts, sender, receiver):
 
 @wrong("1.2", "R is read in pass A")
 def read_r_on_x_new(model, prompts, sender, receiver):
-    return run(model, prompts.corrupt, reads=[receiver])[receiver].sum(-1)
+    return run(model, prompts.new, reads=[receiver])[receiver].sum(-1)
 
 
 @wrong("1.2", "the two prompts have changed places")
@@ -119,16 +119,16 @@ def swapped_clean_and_corrupt(model, prompts, sender, receiver):
 
 @wrong("1.2", "h is read, and not R")
 def returned_the_sender(model, prompts, sender, receiver):
-    a = run(model, prompts.corrupt, reads=[sender])
+    a = run(model, prompts.new, reads=[sender])
     return a[sender].sum(-1)
 
 
 @wrong("1.2", "a tensor of shape [7]")
 def forgot_the_sum(model, prompts, sender, receiver):
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=[sender])
     writes = {node: b[node] for node in heads(model)} | dict(a)
-    return run(model, prompts.clean, reads=[receiver], writes=writes)[receiver]
+    return run(model, prompts.orig, reads=[receiver], writes=writes)[receiver]
 
 
 @wrong("1.2", "expected is a tensor of shape [7]")
@@ -143,30 +143,30 @@ def used_the_toy_of_the_cell_above(model, prompts, sender, receiver):
 
 @wrong("1.2", "expected is a tensor of shape [7]")
 def returned_the_logits(model, prompts, sender, receiver):
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=[sender])
     ends = {"senders": [sender], "receivers": [receiver], "frozen": heads(model)}
-    return path_patch(model, prompts.clean, b, a, **ends)
+    return path_patch(model, prompts.orig, b, a, **ends)
 
 
 @wrong("1.2", "this run did not read")
 def read_too_little(model, prompts, sender, receiver):
-    b = run(model, prompts.clean, reads=[receiver])
+    b = run(model, prompts.orig, reads=[receiver])
     return b[sender].sum(-1)
 
 
 @wrong("1.2", "h is not taken from x_new")
 def took_the_sender_from_x_orig(model, prompts, sender, receiver):
-    b = run(model, prompts.clean, reads=[*heads(model), sender])
+    b = run(model, prompts.orig, reads=[*heads(model), sender])
     writes = {node: b[node] for node in heads(model)} | {Node.parse(sender): b[sender]}
-    c = run(model, prompts.clean, reads=[receiver], writes=writes)
+    c = run(model, prompts.orig, reads=[receiver], writes=writes)
     return c[receiver].sum(-1)
 
 
 @wrong("1.2", "your line")
 def used_a_name_as_a_key(model, prompts, sender, receiver):
-    a = run(model, prompts.corrupt, reads=[sender])
-    c = run(model, prompts.clean, reads=[receiver], writes={sender: a[sender]})
+    a = run(model, prompts.new, reads=[sender])
+    c = run(model, prompts.orig, reads=[receiver], writes={sender: a[sender]})
     return c[receiver].sum(-1)
 
 

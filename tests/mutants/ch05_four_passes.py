@@ -12,8 +12,8 @@ from pathpatch import (
     logit_diff,
     mlps,
     path_patch,
+    path_sweep,
     run,
-    sweep,
 )
 
 # ---- 5.1 predict the sign ----
@@ -41,7 +41,9 @@ def by_running_the_machine():
         numbers = there.split(" of ")
         receivers = doors.get(there) or [f"{numbers[1]}.{numbers[0][0]}"]
         receivers = [f"{receiver}@{at}" for receiver in receivers]
-        change = sweep(made.model, made.prompts["abc"][:4], senders=senders, receivers=receivers)
+        change = path_sweep(
+            made.model, made.prompts["abc"][:4], senders=senders, receivers=receivers
+        )
         mean = change.mean()[0]
         found[name] = "+" if mean > 1e-6 else "-" if mean < -1e-6 else "0"
     return found
@@ -329,23 +331,23 @@ def scaled_in_place(model, tokens, stored):
 
 @right("5.5")
 def repaired_in_another_order(model, prompts, senders, receivers):
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=senders)
-    c = run(model, prompts.clean, reads=receivers, writes=b | a)
-    return run(model, prompts.clean, reads=[LOGITS], writes=dict(c))[LOGITS]
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=senders)
+    c = run(model, prompts.orig, reads=receivers, writes=b | a)
+    return run(model, prompts.orig, reads=[LOGITS], writes=dict(c))[LOGITS]
 
 
 @right("5.5")
 def repaired_with_the_library(model, prompts, senders, receivers):
-    b, a = run(model, prompts.clean, reads=heads(model)), run(model, prompts.corrupt, reads=senders)
+    b, a = run(model, prompts.orig, reads=heads(model)), run(model, prompts.new, reads=senders)
     ends = {"senders": senders, "receivers": receivers, "frozen": heads(model)}
-    return path_patch(model, prompts.clean, b, a, **ends)
+    return path_patch(model, prompts.orig, b, a, **ends)
 
 
 def given(model, prompts, senders):
     """The first four lines of the function that is to be repaired."""
-    b = run(model, prompts.clean, reads=heads(model))
-    a = run(model, prompts.corrupt, reads=senders)
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=senders)
     patch = {node: a[node] for node in senders}
     freeze = {node: b[node] for node in heads(model)}
     return b, a, patch, freeze
@@ -354,42 +356,42 @@ def given(model, prompts, senders):
 @wrong("5.5", "the function is still as it was given")
 def as_given(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=patch | freeze)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c | patch)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=patch | freeze)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c | patch)[LOGITS]
 
 
 @wrong("5.5", "h is patched again in pass D")
 def repaired_c_only(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=freeze | patch)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c | patch)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c | patch)[LOGITS]
 
 
 @wrong("5.5", "the freeze comes after the patch")
 def repaired_d_only(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=patch | freeze)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=patch | freeze)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
 
 
 @wrong("5.5", "nothing is frozen")
 def dropped_the_freeze(model, prompts, senders, receivers):
     _, _, patch, _ = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=patch)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=patch)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
 
 
 @wrong("5.5", "all heads are frozen in pass D too")
 def moved_the_freeze_to_d(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=freeze | patch)
-    return run(model, prompts.clean, reads=[LOGITS], writes=freeze | c)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    return run(model, prompts.orig, reads=[LOGITS], writes=freeze | c)[LOGITS]
 
 
 @wrong("5.5", "the logits of pass C are returned")
 def read_the_logits_in_c(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=[*receivers, LOGITS], writes=freeze | patch)
+    c = run(model, prompts.orig, reads=[*receivers, LOGITS], writes=freeze | patch)
     return c[LOGITS]
 
 
@@ -401,28 +403,28 @@ def swapped_the_prompts(model, prompts, senders, receivers):
 @wrong("5.5", "pass D is run on x_new")
 def ran_d_on_x_new(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
-    c = run(model, prompts.clean, reads=receivers, writes=freeze | patch)
-    return run(model, prompts.corrupt, reads=[LOGITS], writes=c)[LOGITS]
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    return run(model, prompts.new, reads=[LOGITS], writes=c)[LOGITS]
 
 
 @wrong("5.5", "R is overwritten with its value on x_new")
 def read_the_receivers_on_x_new(model, prompts, senders, receivers):
-    c = run(model, prompts.corrupt, reads=receivers)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c)[LOGITS]
+    c = run(model, prompts.new, reads=receivers)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
 
 
 @wrong("5.5", "that is activation patching")
 def patched_the_sender_alone(model, prompts, senders, receivers):
-    a = run(model, prompts.corrupt, reads=senders)
-    return activation_patch(model, prompts.clean, a, nodes=senders)
+    a = run(model, prompts.new, reads=senders)
+    return activation_patch(model, prompts.orig, a, nodes=senders)
 
 
 @wrong("5.5", "the MLPs are frozen too")
 def froze_more(model, prompts, senders, receivers):
     kept = heads(model) + mlps(model)
-    b, a = run(model, prompts.clean, reads=kept), run(model, prompts.corrupt, reads=senders)
+    b, a = run(model, prompts.orig, reads=kept), run(model, prompts.new, reads=senders)
     ends = {"senders": senders, "receivers": receivers, "frozen": kept}
-    return path_patch(model, prompts.clean, b, a, **ends)
+    return path_patch(model, prompts.orig, b, a, **ends)
 
 
 @wrong("5.5", "the residual stream before R is stored")
@@ -431,15 +433,15 @@ def stored_the_whole_stream(model, prompts, senders, receivers):
     wide = [
         Node("resid_pre", r.layer, at=r.at) if r.kind in ("q", "k", "v") else r for r in receivers
     ]
-    c = run(model, prompts.clean, reads=wide, writes=freeze | patch)
-    return run(model, prompts.clean, reads=[LOGITS], writes=c)[LOGITS]
+    c = run(model, prompts.orig, reads=wide, writes=freeze | patch)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
 
 
 @wrong("5.5", "this run did not read")
 def read_the_wrong_run(model, prompts, senders, receivers):
     _, a, _, freeze = given(model, prompts, senders)
     patch = {node: a[node] for node in receivers}
-    return run(model, prompts.clean, reads=[LOGITS], writes=freeze | patch)[LOGITS]
+    return run(model, prompts.orig, reads=[LOGITS], writes=freeze | patch)[LOGITS]
 
 
 # ---- 5.6 noising and denoising ----
@@ -448,10 +450,10 @@ def read_the_wrong_run(model, prompts, senders, receivers):
 @right("5.6")
 def with_swapped_prompts(model, prompts, nodes):
     def change(some):
-        source = run(model, some.corrupt, reads=nodes)
-        base = run(model, some.clean, reads=[LOGITS])[LOGITS]
+        source = run(model, some.new, reads=nodes)
+        base = run(model, some.orig, reads=[LOGITS])[LOGITS]
         return logit_diff(
-            activation_patch(model, some.clean, source, nodes=nodes), prompts
+            activation_patch(model, some.orig, source, nodes=nodes), prompts
         ) - logit_diff(base, prompts)
 
     return {"denoising": change(prompts.swapped()), "noising": change(prompts)}
@@ -459,10 +461,10 @@ def with_swapped_prompts(model, prompts, nodes):
 
 def differences(model, prompts, nodes):
     """The logit difference of: clean, corrupt, noised, denoised."""
-    b = run(model, prompts.clean, reads=[*nodes, LOGITS])
-    a = run(model, prompts.corrupt, reads=[*nodes, LOGITS])
-    noised = activation_patch(model, prompts.clean, a, nodes=nodes)
-    denoised = activation_patch(model, prompts.corrupt, b, nodes=nodes)
+    b = run(model, prompts.orig, reads=[*nodes, LOGITS])
+    a = run(model, prompts.new, reads=[*nodes, LOGITS])
+    noised = activation_patch(model, prompts.orig, a, nodes=nodes)
+    denoised = activation_patch(model, prompts.new, b, nodes=nodes)
     return [logit_diff(x, prompts) for x in (b[LOGITS], a[LOGITS], noised, denoised)]
 
 
@@ -505,7 +507,7 @@ def forgot_the_baseline(model, prompts, nodes):
 @wrong("5.6", "nothing changes")
 def patched_a_run_from_itself(model, prompts, nodes):
     found = {}
-    for way, tokens in (("noising", prompts.clean), ("denoising", prompts.corrupt)):
+    for way, tokens in (("noising", prompts.orig), ("denoising", prompts.new)):
         base = run(model, tokens, reads=[*nodes, LOGITS])
         patched = activation_patch(model, tokens, base, nodes=nodes)
         found[way] = logit_diff(patched, prompts) - logit_diff(base[LOGITS], prompts)
@@ -546,8 +548,8 @@ def returned_a_pair(model, prompts, nodes):
 @wrong("5.6", "What you were given is changed (a Prompts)")
 def swapped_the_tokens_in_place(model, prompts, nodes):
     clean, _, noised, _ = differences(model, prompts, nodes)
-    kept = prompts.clean.ids.clone()
-    prompts.clean.ids[:] = prompts.corrupt.ids
-    prompts.corrupt.ids[:] = kept
+    kept = prompts.orig.ids.clone()
+    prompts.orig.ids[:] = prompts.new.ids
+    prompts.new.ids[:] = kept
     corrupt, _, denoised, _ = differences(model, prompts, nodes)
     return {"noising": noised - clean, "denoising": denoised - corrupt}

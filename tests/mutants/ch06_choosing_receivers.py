@@ -12,8 +12,8 @@ from pathpatch import (
     heads,
     mlps,
     path_patch,
+    path_sweep,
     run,
-    sweep,
 )
 
 # ---- 6.1 an open question ----
@@ -93,19 +93,19 @@ def by_all_copies(model, prompts, sender, layer, head, kind, at):
     group = model.cfg.query_heads_per_kv
     first = head - head % group
     readers = [f"{layer}.{n}.{kind}@{at}" for n in range(first, first + group)]
-    frozen = {node: run(model, prompts.clean, reads=[node])[node] for node in heads(model)}
+    frozen = {node: run(model, prompts.orig, reads=[node])[node] for node in heads(model)}
     h = Node.parse(sender)
-    patch = {h: run(model, prompts.corrupt, reads=[h])[h]}
-    c = run(model, prompts.clean, reads=readers, writes=frozen | patch)
-    return run(model, prompts.clean, reads=["logits@END"], writes=dict(c))["logits@END"]
+    patch = {h: run(model, prompts.new, reads=[h])[h]}
+    c = run(model, prompts.orig, reads=readers, writes=frozen | patch)
+    return run(model, prompts.orig, reads=["logits@END"], writes=dict(c))["logits@END"]
 
 
 def patched(model, prompts, sender, *receivers, frozen=None):
     frozen = frozen or heads(model)
-    b = run(model, prompts.clean, reads=frozen)
-    a = run(model, prompts.corrupt, reads=[sender])
+    b = run(model, prompts.orig, reads=frozen)
+    a = run(model, prompts.new, reads=[sender])
     ends = {"senders": [sender], "receivers": receivers, "frozen": frozen}
-    return path_patch(model, prompts.clean, b, a, **ends)
+    return path_patch(model, prompts.orig, b, a, **ends)
 
 
 def shared_number(model, head):
@@ -179,14 +179,14 @@ def denoised(model, prompts, sender, layer, head, kind, at):
 
 @wrong("6.2", "that is activation patching")
 def patched_the_sender_alone(model, prompts, sender, layer, head, kind, at):
-    a = run(model, prompts.corrupt, reads=[sender])
-    return activation_patch(model, prompts.clean, a, nodes=[sender])
+    a = run(model, prompts.new, reads=[sender])
+    return activation_patch(model, prompts.orig, a, nodes=[sender])
 
 
 @wrong("6.2", "expected is a tensor of shape")
 def returned_one_number_for_each_prompt(model, prompts, sender, layer, head, kind, at):
     receiver = f"{layer}.kv{shared_number(model, head)}.{kind}@{at}"
-    return sweep(model, prompts, senders=[sender], receivers=[receiver]).mean()
+    return path_sweep(model, prompts, senders=[sender], receivers=[receiver]).mean()
 
 
 # ---- 6.3 a planted circuit ----
@@ -198,7 +198,7 @@ LABELS = ("IO", "S1", "S2", "END")
 def edges_to(made, receiver):
     """Two prompts are enough: in these machines an effect is the same on all."""
     some, at = made.prompts["abc"][:2], Node.parse(receiver).at
-    effects = sweep(made.model, some, senders=heads(made.model, at), receivers=[receiver])
+    effects = path_sweep(made.model, some, senders=heads(made.model, at), receivers=[receiver])
     means = zip(effects.senders, effects.mean(), strict=True)
     return {(str(h), receiver): float(x) for h, x in means if abs(x) > 1e-6}
 

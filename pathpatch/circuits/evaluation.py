@@ -1,0 +1,146 @@
+"""Is it the circuit? Faithfulness, completeness, minimality, and what moves them.
+
+F(C): the metric when only the circuit's nodes C act; F(M): that of the whole model; C \\ K: the
+circuit without the nodes K (`knockouts`). All values are kept for every prompt; scores compare
+means, since single prompts may miss in both directions.
+
+Source: Wang et al. 2023, section 4; Miller et al. 2024 (the choices). Book: chapter 9.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from pathpatch.circuits.knockouts import CHOICES, Ablation, Knockout
+from pathpatch.engine.cost import announce
+from pathpatch.errors import PathPatchError
+from pathpatch.nodes import Model, Node, as_nodes
+from pathpatch.prompts import Prompts
+
+Array = np.ndarray
+Nodes = Iterable[Node | str]
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """F(M), F(C) and F of nothing (all candidates knocked out), on every prompt."""
+
+    model: Float[Array, " batch"]
+    circuit: Float[Array, " batch"]
+    nothing: Float[Array, " batch"]
+
+    def scores(self) -> dict[str, float]:
+        """Four ways to make one number of them; papers differ, so name yours.
+
+        gap: |F(M) - F(C)|, in units of the metric; 0 is faithful (Wang et al.).
+        ratio_of_means: F(C) / F(M); 1 is faithful, and more than 1 is possible.
+        mean_of_ratios: the same for each prompt, then the mean. One prompt with F(M) near zero can
+        outweigh all others. above_nothing: (F(C) - F(0)) / (F(M) - F(0)) (Hanna et al.).
+        NaN where a divisor is zero.
+        """
+        model, circuit, nothing = (float(v.mean()) for v in vars(self).values())
+        ratios = self.circuit / np.where(self.model == 0, np.nan, self.model)
+        return {
+            "gap": abs(model - circuit),
+            "ratio_of_means": circuit / (model or np.nan),
+            "mean_of_ratios": float(ratios.mean()),
+            "above_nothing": (circuit - nothing) / ((model - nothing) or np.nan),
+        }
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Two values of F on every prompt, after the nodes K (`removed`) are knocked out."""
+
+    removed: list[Node]
+    one: Float[Array, " batch"]
+    other: Float[Array, " batch"]
+
+    @property
+    def size(self) -> float:
+        """How far apart their means are, in units of the metric."""
+        return float(abs(self.one.mean() - self.other.mean()))
+
+    def percent(self, model: Float[Array, " batch"]) -> float:
+        """The size as percent of F(M), as in Wang et al., Fig. 7. NaN for a mean F(M) of zero."""
+        return 100 * self.size / (abs(float(model.mean())) or np.nan)
+
+
+def faithfulness(knockout: Knockout, circuit: Nodes) -> Faithfulness:
+    """What the circuit does alone. Its `scores` say how far that is from the whole model."""
+    return Faithfulness(knockout.score(), knockout.score(circuit), knockout.score([]))
+
+
+def completeness(knockout: Knockout, circuit: Nodes, sets: Mapping[str, Nodes]) -> dict[str, Gap]:
+    """For each named set K of the circuit's nodes: F(C \\ K) beside F(M \\ K).
+
+    A complete circuit has small gaps for every K: without K, it fails as the model fails. Sets
+    come from you (classes of heads), from `random_sets` and from `greedy_set`.
+
+    Raises: PathPatchError for a K that is not part of the circuit.
+    """
+    circuit, found = as_nodes(circuit), {}
+    for name, nodes in tqdm(sets.items(), delay=2, unit="set", desc="completeness"):
+        k = inside(circuit, nodes)
+        found[name] = Gap(k, knockout.score(circuit, k), knockout.score(None, k))
+    return found
+
+
+def minimality(
+    knockout: Knockout,
+    circuit: Nodes,
+    sets: Mapping[Node, Nodes] | Mapping[str, Nodes] | None = None,
+) -> dict[Node, Gap]:
+    """For each node v of the circuit: F(C \\ K) beside F(C \\ (K + v)), K = sets[v] or empty.
+
+    A node earns its place when some K gives it a large gap (see `Gap.percent`). Sets come from you
+    or from `minimal_sets`.
+
+    Raises: PathPatchError for a K that holds v, or nodes that are not part of the circuit.
+    """
+    circuit, found, given = as_nodes(circuit), {}, sets or {}
+    sets_of = dict(zip(inside(circuit, given), given.values(), strict=True))
+    for v in tqdm(circuit, delay=2, unit="node", desc="minimality"):
+        others = [node for node in circuit if node != v]
+        k = inside(others, sets_of.get(v, ()))
+        found[v] = Gap(k, knockout.score(circuit, k), knockout.score(circuit, [*k, v]))
+    return found
+
+
+def choices(
+    model: Model, prompts: Prompts, circuit: Nodes, rules: Ablation
+) -> list[dict[str, str | float]]:
+    """Faithfulness under every combination of the choices in `Ablation`, one row for each.
+
+    Each row has the choices, F(M), F(C) and F of nothing, and the four `scores`. Where only heads
+    are candidates, MLPs of the circuit are kept like all others. rules: the rest of the choices;
+    shuffling needs its generator, and is the same in all rows. Says its cost first.
+    """
+    if rules.generator is None:
+        raise PathPatchError("shuffle draws at random: give Ablation a generator")
+    circuit, rows, seed = as_nodes(circuit), [], rules.generator.integers(2**32)
+    combinations = list(product(*CHOICES.values()))
+    announce(model, prompts, "table of choices", 4 * len(combinations))
+    for chosen in tqdm(combinations, delay=2, desc="choices"):
+        choice = dict(zip(CHOICES, chosen, strict=True))
+        generator = np.random.default_rng(seed)  # the same shuffle in all rows
+        knockout = Knockout(model, prompts, replace(rules, **choice, generator=generator))
+        nodes = [n for n in circuit if n.everywhere() in knockout.reference or n.kind != "mlp_out"]
+        found = faithfulness(knockout, nodes)
+        means = {name: float(values.mean()) for name, values in vars(found).items()}
+        rows.append({**choice, **means, **found.scores()})
+    return rows
+
+
+def inside(circuit: list[Node], nodes: Nodes) -> list[Node]:
+    """The nodes, all of which must be in the circuit."""
+    found = as_nodes(nodes)
+    if outside := [str(node) for node in found if node not in circuit]:
+        raise PathPatchError(
+            f"{', '.join(outside)}: not among the nodes {', '.join(map(str, circuit))}"
+        )
+    return found

@@ -1,0 +1,190 @@
+"""Knock-outs: what is left of a model when all heads outside a circuit say nothing about a prompt.
+
+A circuit is a list of nodes, the outputs of heads or MLPs: `9.6@END` keeps a head at one position
+of each prompt, `9.6` at all of them. What is knocked out gets a reference value instead:
+
+    mean      the mean over the corrupt prompts of its template, position by position (the paper's)
+    zero      zero
+    resample  the value in the prompt's own corrupt prompt
+    shuffle   the value in a corrupt prompt of its template, drawn at random
+
+Source: Wang et al. 2023, section 2.1 and 4 (mean); Miller et al. 2024 (the others, and why the
+choice matters). Book: chapter 9.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pathpatch.engine.blocks import BLOCK, as_array, blocks
+from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.forward import run
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node, as_nodes
+from pathpatch.prompts import Prompts
+
+REFERENCES = ("mean", "zero", "resample", "shuffle")
+POSITIONS = ("labelled", "all")
+CANDIDATES = tuple(FROZEN)  # heads, heads+mlps
+CHOICES = {"reference": REFERENCES, "candidates": CANDIDATES, "positions": POSITIONS}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The choices behind every score of a circuit. None of them is forced.
+
+    reference: what a knocked-out node says (see above). positions: "labelled" keeps a node at its
+    own position, "all" at every position. candidates: what is knocked out, outside the circuit;
+    with "heads" all MLPs stay. over: the prompts whose corrupt side mean and shuffle draw from; by
+    default those that are scored. generator: for shuffle.
+    """
+
+    reference: str = "mean"
+    positions: str = "labelled"
+    candidates: str = "heads"
+    metric: Metric = logit_diff
+    over: Prompts | None = None
+    generator: np.random.Generator | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if (given := getattr(self, name)) not in known:
+                raise PathPatchError(f"unknown {name} {given!r}; {did_you_mean(given, known)}")
+        if self.reference == "shuffle" and self.generator is None:
+            raise PathPatchError("shuffle draws at random: give Ablation a generator")
+
+
+class Knockout:
+    """A model on the same prompts, with one set of nodes after another knocked out.
+
+    The reference values are computed once, and a score that was asked before is not run again.
+    Raises: PathPatchError when a prompt has no corrupt prompt of its template to draw from.
+    """
+
+    def __init__(self, model: Model, prompts: Prompts, rules: Ablation | None = None) -> None:
+        self.model, self.prompts, self.rules = model, prompts, rules or Ablation()
+        self.reference = references(model, prompts, self.rules)
+        self._known: dict[tuple[frozenset[Node] | None, frozenset[Node]], np.ndarray] = {}
+
+    def score(
+        self, kept: Iterable[Node | str] | None = None, without: Iterable[Node | str] = ()
+    ) -> Float[np.ndarray, " batch"]:
+        """F: the metric on every prompt when, of all candidates, only `kept` less `without` act.
+
+        kept: None for the whole model. So score() is F(M), score(c) is F(C), score(c, k) is
+        F(C \\ K), score(None, k) is F(M \\ K), and score([]) is F of no candidate at all.
+        Raises: PathPatchError for nodes that are not there, or are not candidates.
+        """
+        key = (None if kept is None else frozenset(as_nodes(kept)), frozenset(as_nodes(without)))
+        if key not in self._known:
+            self._known[key] = self._measure(self.masks(*key))
+        return self._known[key]
+
+    def masks(
+        self, kept: Iterable[Node] | None, without: Iterable[Node]
+    ) -> dict[Node, Bool[Tensor, "batch pos"]]:
+        """For each candidate, where it keeps what the pass computes. Each prompt by itself."""
+        shape = self.prompts.orig.ids.shape
+        found = {node: torch.full(shape, kept is None) for node in self.reference}
+        for nodes, keep in ((kept or (), True), (without, False)):
+            for node in nodes:
+                self._check(node)
+                found[node.everywhere()][self._where(node)] = keep
+        return found
+
+    def _where(self, node: Node) -> tuple[Tensor, ...]:
+        if node.at is None or self.rules.positions == "all":
+            return (torch.arange(len(self.prompts)),)
+        # One position in each row: with [:, at] every prompt would keep the positions of all.
+        return torch.arange(len(self.prompts)), self.prompts.orig.at(node.at)
+
+    def _measure(self, masks: dict[Node, Tensor]) -> np.ndarray:
+        found = []
+        for i in range(0, len(self.prompts), BLOCK):
+            rows = slice(i, i + BLOCK)
+            writes = {
+                node: _keep(mask[rows], self.reference[node][rows])
+                for node, mask in masks.items()
+                if not mask.all()
+            }
+            part = self.prompts[rows]
+            logits = run(self.model, part.orig, reads=[LOGITS], writes=writes)[LOGITS]
+            found.append(as_array(self.rules.metric(logits, part)))
+        return np.concatenate(found)
+
+    def _check(self, node: Node) -> None:
+        node.check(self.model)
+        if node.everywhere() not in self.reference:
+            example = next(iter(self.reference))
+            raise PathPatchError(
+                f"{node} cannot be kept or knocked out: candidates are {self.rules.candidates}, by "
+                f"their outputs, such as {example} (choices: {', '.join(CANDIDATES)})"
+            )
+
+
+def references(
+    model: Model, prompts: Prompts, rules: Ablation
+) -> dict[Node, Float[Tensor, "batch pos ..."]]:
+    """The reference value of every candidate, for each prompt and position."""
+    over, nodes = _over(prompts, rules), FROZEN[rules.candidates](model)
+    shares = torch.split(donors(prompts, rules), BLOCK, dim=1)
+    found: dict[Node, Tensor] = {}
+    for part, share in zip(blocks(over), shares, strict=True):
+        values = run(model, part.new, reads=nodes)
+        for node, value in values.items():
+            some = torch.tensordot(share.to(value.dtype), value, dims=1)
+            found[node] = found[node] + some if node in found else some
+    # Beyond END is only padding, of which one set of prompts may have more than the other.
+    missing = prompts.orig.ids.shape[1] - over.orig.ids.shape[1]
+    return {n: torch.nn.functional.pad(v, (0, 0, 0, missing)) for n, v in found.items()}
+
+
+def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
+    """How much each corrupt prompt counts in the reference values of each prompt: rows sum to 1.
+
+    Only prompts of one template count for one another: the same group, length and labelled
+    positions, so that a position means the same in all. A prompt without a group is alone.
+    Raises: PathPatchError for a prompt that has none.
+    """
+    over = _over(prompts, rules)
+    if rules.reference == "zero":
+        return torch.zeros(len(prompts), len(over), dtype=torch.float64)
+    own = torch.eye(len(prompts), dtype=torch.float64)
+    if rules.reference == "resample":
+        return own
+    mine, theirs = _templates(prompts), _templates(over)
+    same = torch.tensor([[a == b and a[0] != "" for b in theirs] for a in mine]).double()
+    if over is prompts:
+        same = same.maximum(own)
+    if alone := (same.sum(1) == 0).nonzero().flatten().tolist():
+        raise PathPatchError(
+            f"prompts {alone} find no prompt of their template in `over`: a prompt with the same "
+            "group (which must not be empty), length and labelled positions"
+        )
+    if rules.reference == "mean":
+        return same / same.sum(1, keepdim=True)
+    assert rules.generator is not None
+    drawn = [rules.generator.choice(row.nonzero().flatten().numpy()) for row in same]
+    return torch.eye(len(over), dtype=torch.float64)[drawn]
+
+
+def _over(prompts: Prompts, rules: Ablation) -> Prompts:
+    own = rules.over is None or rules.reference == "resample"
+    return prompts if own else rules.over  # type: ignore[return-value]
+
+
+def _templates(prompts: Prompts) -> list[tuple[object, ...]]:
+    index = {label: where.tolist() for label, where in sorted(prompts.orig.positions.items())}
+    return [
+        (pair.group, *((label, where[i]) for label, where in index.items()))
+        for i, pair in enumerate(prompts.pairs)
+    ]
+
+
+def _keep(mask: Tensor, reference: Tensor) -> Callable[[Tensor], Tensor]:
+    """A write that leaves what was computed where the mask says so."""
+    return lambda computed: torch.where(mask[..., None], computed, reference)

@@ -1,0 +1,103 @@
+"""Sets of nodes to leave out of a circuit: at random, or those that put it to the hardest test.
+
+Book: chapter 9.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from pathpatch.circuits.evaluation import Gap, Nodes, inside
+from pathpatch.circuits.knockouts import Knockout
+from pathpatch.engine.cost import announce
+from pathpatch.nodes import Node, as_nodes
+
+
+@dataclass(frozen=True)
+class Search:
+    """A greedy search for a set K: start empty, add the best of a few nodes, again and again.
+
+    Each of `steps` steps looks at `look` nodes drawn at random, so that several `runs` find
+    several sets; the best one on the way is kept. A set whose members matter only together (a
+    head and its backup) may need many runs: until the last of them, no step looks better.
+
+    Source: the submission of Wang et al., App. M: 10 runs, 10 nodes a step. It adds the node that
+    changes F(C \\ K) most; here it is the one with the largest score.
+    """
+
+    generator: np.random.Generator
+    runs: int = 10
+    steps: int = 10
+    look: int = 10
+
+    def best(
+        self,
+        value: Callable[[list[Node]], float],
+        nodes: list[Node],
+        tick: Callable[[int], object] = int,
+    ) -> list[Node]:
+        """The set with the largest value that was seen, in the order of `nodes`."""
+        best: list[Node] = []
+        for _ in range(self.runs):
+            chosen: list[Node] = []
+            for _ in range(min(self.steps, len(nodes))):
+                left = [node for node in nodes if node not in chosen]
+                some = [left[i] for i in self.generator.permutation(len(left))[: self.look]]
+                chosen = max(([*chosen, node] for node in some), key=value)
+                best = max(best, chosen, key=value)
+                tick(len(some))
+        return [node for node in nodes if node in best]
+
+    def size(self, n: int) -> int:
+        """How many sets `best` tries for n nodes."""
+        return self.runs * sum(min(self.look, n - i) for i in range(min(self.steps, n)))
+
+
+def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[str, list[Node]]:
+    """n subsets of the circuit, each node in or out with even odds."""
+    nodes = as_nodes(circuit)
+    draws = generator.random((n, len(nodes))) < 0.5
+    return {
+        f"random {i + 1}": [node for node, drawn in zip(nodes, row, strict=True) if drawn]
+        for i, row in enumerate(draws)
+    }
+
+
+def greedy_set(knockout: Knockout, circuit: Nodes, search: Search) -> list[Node]:
+    """A set K for which the circuit is far from complete. Says its cost first."""
+    circuit = as_nodes(circuit)
+    total = search.size(len(circuit))
+    announce(knockout.model, knockout.prompts, "greedy set, at most", 2 * total)
+
+    def gap(k: list[Node]) -> float:
+        return Gap(k, knockout.score(circuit, k), knockout.score(None, k)).size
+
+    with tqdm(total=total, delay=2, unit="set", desc="greedy set") as bar:
+        return search.best(gap, circuit, bar.update)
+
+
+def minimal_sets(
+    knockout: Knockout, circuit: Nodes, search: Search, classes: Mapping[str, Nodes] | None = None
+) -> dict[Node, list[Node]]:
+    """For each node a set K, of its own class, without which it matters most. Says its cost first.
+
+    classes: by default one class, the whole circuit. A node that is in no class gets no K.
+    """
+    circuit = as_nodes(circuit)
+    groups = [inside(circuit, nodes) for nodes in (classes or {"all": circuit}).values()]
+    rivals = {
+        v: as_nodes(n for nodes in groups if v in nodes for n in nodes if n != v) for v in circuit
+    }
+    total = sum(search.size(len(nodes)) for nodes in rivals.values())
+    announce(knockout.model, knockout.prompts, "minimality, at most", 2 * total)
+    found = {}
+    with tqdm(total=total, delay=2, unit="set", desc="minimality") as bar:
+        for v, nodes in rivals.items():
+
+            def gap(k: list[Node], v: Node = v) -> float:
+                return Gap(k, knockout.score(circuit, k), knockout.score(circuit, [*k, v])).size
+
+            found[v] = search.best(gap, nodes, bar.update)
+    return found

@@ -1,0 +1,4 @@
+"""The command line: options, what each command does, and what it prints.
+
+Imports everything; nothing imports it but `python -m pathpatch`.
+"""

@@ -1,0 +1,160 @@
+"""The command line: python -m pathpatch, and then one of the commands of `options`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import torch
+
+from pathpatch.circuits.circuit import Circuit
+from pathpatch.circuits.discovery import Rule, discover
+from pathpatch.circuits.knockouts import Ablation, Knockout
+from pathpatch.circuits.subsets import Search
+from pathpatch.circuits.walk import STEPS, ioi_walk
+from pathpatch.cli.options import Options, parse
+from pathpatch.cli.report import report, report_baseline, report_circuit, report_edges
+from pathpatch.engine.spec import SweepOptions
+from pathpatch.engine.sweeps import activation_sweep, path_sweep
+from pathpatch.engine.traces import causal_trace
+from pathpatch.errors import PathPatchError
+from pathpatch.files import check_folder
+from pathpatch.metrics import METRICS
+from pathpatch.models.load import load_model
+from pathpatch.models.smollm2 import SMOLLM2_SHA256, smollm2_file
+from pathpatch.nodes import FROZEN, KINDS, Node, as_nodes, grid, node_set
+from pathpatch.prompts import Prompts, load_prompts
+from pathpatch.tasks.facts import fact_prompts, load_facts
+from pathpatch.tasks.ioi import ioi_prompts
+from pathpatch.tracing import SEVERED, embedding_std, gaussian_noise, windows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns: 0; 1 after an error, said in a line; 130 after Ctrl-C."""
+    options = parse(arguments, __doc__)
+    try:
+        if "out" in options:
+            options.out, options.model = check_folder(options.out), load_model(options.model)
+        COMMANDS[options.command](options)
+    except PathPatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        kept = "; the same command goes on from the last finished block"
+        print("stopped" + kept * ("memory" in options), file=sys.stderr)  # only sweeps do
+        return 130
+    return 0
+
+
+def _ioi(options: Options) -> None:
+    prompts, how = _prompts(options), SweepOptions(memory=options.memory, folder=options.out)
+    report_baseline(options.model, prompts, options.out, options.seed)
+    for name, (title, effects) in zip(STEPS, ioi_walk(options.model, prompts, how), strict=True):
+        report(effects, title, options.out / name, options.seed)
+
+
+def _sweep(options: Options) -> None:
+    prompts = _prompts(options)
+    effects = path_sweep(
+        options.model,
+        prompts,
+        senders=_nodes(options, options.senders),
+        receivers=_nodes(options, options.receivers),
+        frozen=FROZEN[options.frozen](options.model),
+        options=SweepOptions(options.engine, options.memory, options.out),
+    )
+    report(effects, f"{options.senders} to {options.receivers}", options.out, options.seed)
+
+
+def _patch(options: Options) -> None:
+    prompts, how = _prompts(options), SweepOptions(memory=options.memory, folder=options.out)
+    entries = _nodes(options, options.nodes)
+    effects = activation_sweep(options.model, prompts, entries, METRICS[options.metric], how)
+    report(effects, f"{options.direction} {options.nodes}", options.out, options.seed)
+
+
+def _trace(options: Options) -> None:
+    model, facts = options.model, load_facts(options.facts)
+    prompts, noise = fact_prompts(model.tokenizer, facts), None
+    entries = _nodes(options, options.restore)
+    if options.restore in SEVERED:
+        entries = windows(model, options.restore, options.at.split(","), tuple(options.reach))
+    if options.corruption == "noise":
+        scale = options.sigmas * embedding_std(model, [fact.subject for fact in facts])
+        generator = torch.Generator().manual_seed(options.seed)
+        noise = gaussian_noise(model, prompts.orig, scale, generator, options.draws)
+    metric = METRICS[options.metric]
+    trace = causal_trace(model, prompts, entries, noise=noise, severed=options.sever, metric=metric)
+    print(
+        f"mean {options.metric}: clean {trace.clean.mean():.3f}, "
+        f"corrupted {trace.corrupted.mean():.3f}, {len(trace.corrupted)} draw(s)"
+    )
+    report(trace, f"{options.restore} restored", options.out, options.seed)
+
+
+def _circuit(options: Options) -> None:
+    prompts, tokenizer = _prompts(options), options.model.tokenizer
+    circuit = [] if options.circuit else as_nodes(options.nodes.split(","))
+    if options.circuit and not (circuit := Circuit.load(options.circuit).heads()):
+        raise PathPatchError(f"{options.circuit}: the circuit has no heads that send")
+    generator = np.random.default_rng(options.seed)
+    rules = Ablation(
+        options.reference,
+        options.positions,
+        options.candidates,
+        METRICS[options.metric],
+        load_prompts(options.over, tokenizer) if options.over else None,
+        generator,
+    )
+    search = Search(generator, options.runs, options.steps, options.look)
+    knockout = Knockout(options.model, prompts, rules)
+    report_circuit(knockout, circuit, search, options.random_sets, options.out, options.seed)
+
+
+def _discover(options: Options) -> None:
+    rule = Rule(options.error, options.least, options.look, options.rounds)
+    how = SweepOptions(memory=options.memory, folder=options.out / "sweeps")
+    prompts, metric = _prompts(options), METRICS[options.metric]
+    generator = np.random.default_rng(options.seed)
+    circuit = discover(options.model, prompts, generator, rule=rule, metric=metric, options=how)
+    report_edges(circuit, options.out)
+
+
+def _check_model(options: Options) -> None:
+    print(f"{SMOLLM2_SHA256}  {smollm2_file()}")
+
+
+def _prompts(options: Options) -> Prompts:
+    """Those of the file, or as many of IOI, in the direction asked for."""
+    tokenizer = options.model.tokenizer
+    if options.prompts.isdigit():
+        prompts = ioi_prompts(tokenizer, int(options.prompts), Random(options.seed))
+    else:
+        prompts = load_prompts(options.prompts, tokenizer)
+    return prompts.swapped() if vars(options).get("direction") == "denoising" else prompts
+
+
+def _nodes(options: Options, names: str) -> list[str]:
+    """All heads or MLPs, all nodes of a kind, or those named; each at every position asked for,
+    unless it names its own. The logits are only read at END."""
+    kind = {"heads": "z", "mlps": "mlp_out"}.get(names, names)
+    known = kind in KINDS and kind != "logits"
+    entries = [str(node) for node in grid(options.model, kind)] if known else names.split(",")
+
+    def place(node: Node, at: str) -> Node:
+        return replace(node, at="END" if node.kind == "logits" else at) if node.at is None else node
+
+    sets = [(node_set(entry), at) for entry in entries for at in options.at.split(",")]
+    return ["+".join(str(place(node, at)) for node in nodes) for nodes, at in sets]
+
+
+COMMANDS = {
+    "ioi": _ioi,
+    "sweep": _sweep,
+    "patch": _patch,
+    "trace": _trace,
+    "circuit": _circuit,
+    "discover": _discover,
+    "check-model": _check_model,
+}

@@ -1,0 +1,105 @@
+"""The options of every command, and their defaults. What the commands do is in `__main__`."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from pathpatch.circuits.discovery import Rule
+from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
+from pathpatch.engine.spec import ENGINES
+from pathpatch.metrics import METRICS
+from pathpatch.nodes import FROZEN
+from pathpatch.prompts import FIRST, LAST
+from pathpatch.tasks.facts import FACTS
+from pathpatch.tracing import PAPER, SEVERED
+
+Options: TypeAlias = argparse.Namespace
+Table: TypeAlias = dict[str, dict[str, Any]]  # option -> what argparse takes
+
+FILE: Table = {
+    "--prompts": dict(
+        required=True, metavar="FILE", help="pairs as a JSON list, or how many of IOI"
+    )
+}
+IOI: Table = {"--prompts": dict(default="30", metavar="FILE", help=FILE["--prompts"]["help"])}
+MEMORY: Table = {"--memory": dict(type=float, default=2, help="GiB beside the model")}
+METRIC: Table = {"--metric": dict(choices=METRICS, default="logit_diff")}
+DIRECTION: Table = {"--direction": dict(choices=["noising", "denoising"], default="noising")}
+SWEEP: Table = {
+    "--senders": dict(default="heads", help="heads, mlps, or nodes: 9.6,3.mlp_out,a+b"),
+    "--receivers": dict(default="logits", help="nodes: 9.6.q,9.9.q (together)"),
+    "--at": dict(default="END", help="position of nodes that name none"),
+    "--frozen": dict(choices=FROZEN, default="heads"),
+    "--engine": dict(choices=ENGINES, default="fast"),
+}
+PATCH: Table = {
+    "--nodes": dict(default="heads", help="heads, mlps, a kind, or nodes: 9.6.q,a+b"),
+    "--at": dict(default="END", help="positions of nodes that name none: S2,END"),
+}
+TRACE: Table = {
+    "--facts": dict(default=FACTS, metavar="FILE", help="list of facts"),
+    "--restore": dict(choices=["resid_post", *SEVERED], default="resid_post"),
+    "--at": dict(default=f"{FIRST},{LAST},END", help="positions"),
+    "--reach": dict(type=int, nargs=2, default=PAPER, help="layers below and above in a window"),
+    "--sever": dict(choices=SEVERED, action="append", default=[], help="freeze as corrupted"),
+    "--corruption": dict(choices=["noise", "replace"], default="noise"),
+    "--sigmas": dict(type=float, default=3.0, help="of the noise, in standard deviations"),
+    "--draws": dict(type=int, default=10, help="of the noise"),
+    "--metric": dict(choices=METRICS, default="answer_prob"),
+}
+EITHER: Table = {
+    "--nodes": dict(help="the circuit: 9.6@END,5.5@S2 (9.6: at all positions)"),
+    "--circuit": dict(metavar="FILE", help="the circuit, as it was saved"),
+}
+CIRCUIT: Table = {
+    "--reference": dict(choices=REFERENCES, default="mean", help="what the others say"),
+    "--over": dict(metavar="FILE", help="prompts to take mean and shuffle over, if not the same"),
+    "--positions": dict(choices=POSITIONS, default="labelled", help="where nodes are kept"),
+    "--candidates": dict(choices=CANDIDATES, default="heads", help="what is knocked out"),
+    "--random-sets": dict(type=int, default=10, help="for completeness"),
+    "--runs": dict(type=int, default=3, help="of the greedy search"),
+    "--steps": dict(type=int, default=5, help="in each run: the largest set"),
+    "--look": dict(type=int, default=10, help="nodes looked at in each step"),
+}
+DISCOVER: Table = {
+    "--error": dict(type=float, default=Rule.error, help="of all tests in a round"),
+    "--least": dict(type=float, default=Rule.least, help="percent of the metric"),
+    "--look": dict(type=float, default=Rule.look, help="least attention to a place"),
+    "--rounds": dict(type=int, default=Rule.rounds, help="at most"),
+}
+COMMANDS: dict[str, tuple[str, Table]] = {
+    "ioi": ("walk the IOI circuit backward from the logits", IOI | MEMORY),
+    "sweep": ("path patch every sender to the receivers", FILE | SWEEP | DIRECTION | MEMORY),
+    "patch": ("activation patch every node by itself", FILE | PATCH | DIRECTION | METRIC | MEMORY),
+    "trace": ("causal tracing of facts", TRACE),
+    "circuit": (
+        "knock out all but a circuit: is it faithful, complete, minimal?",
+        FILE | EITHER | CIRCUIT | METRIC,
+    ),
+    "discover": (
+        "find the circuit, backward from the logits, until nothing passes",
+        IOI | DISCOVER | METRIC | MEMORY,
+    ),
+    "check-model": ("verify the installed SmolLM2 file", {}),
+}
+
+
+def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
+    """The options of one command; options.command is its name. Exits after --help and mistakes."""
+    parser = argparse.ArgumentParser(prog="python -m pathpatch", description=description)
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    for name, (help_text, table) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text)
+        circuit = name == "circuit"
+        one_of = command.add_mutually_exclusive_group(required=True) if circuit else command
+        everywhere: Table = {
+            "--model": dict(default="smollm2"),
+            "--out": dict(default=f"out/{name}", help="folder for the results"),
+            "--seed": dict(type=int, default=0, help="of all that is drawn at random"),
+        }
+        for option, details in (table | (everywhere if table else {})).items():
+            default = " (default %(default)s)" if "default" in details else ""
+            words = {"help": details.get("help", "") + default}
+            where = one_of if option in EITHER else command
+            where.add_argument(option, **(details | words))
+    return parser.parse_args(arguments)

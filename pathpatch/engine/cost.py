@@ -1,0 +1,176 @@
+"""What a sweep will cost, before it runs: multiply-adds, passes, memory and time.
+
+The formulas count multiply-adds with weights (those of attention scores are few on short prompts).
+Book: chapter 11.
+"""
+
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from pathpatch.engine.fast import supports
+from pathpatch.engine.scene import Layout
+from pathpatch.engine.spec import Spec, SweepOptions
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import run
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer
+from pathpatch.prompts import Prompts
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep and its cost. `print` it."""
+
+    spec: Spec
+    prompts: int
+    multiply_adds: int
+    passes: float  # the same work, in forward passes over all the prompts
+    memory: float  # GiB beside the model, an upper estimate
+    seconds: float  # on one worker, from timing a short forward pass here, once
+
+    def __str__(self) -> str:
+        return (
+            f"{self.spec.engine} engine, {len(self.spec.senders)} senders on {self.prompts} "
+            f"prompts:\n  {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
+            f"{self.passes:,.3g} forward passes;\n  at most {self.memory:.1f} GiB; "
+            f"{duration(self.seconds)}"
+        )
+
+
+def plan(
+    model: Model,
+    prompts: Prompts,
+    *,
+    senders: Iterable[Node | str],
+    receivers: Iterable[Node | str],
+    frozen: Iterable[Node | str] | None = None,
+    metric: Metric = logit_diff,
+    options: SweepOptions | None = None,
+) -> Plan:
+    """What `path_sweep` with the same arguments will cost. Takes a few short passes, once.
+
+    Raises: PathPatchError for nodes that do not exist or cannot do this, and when one prompt
+    needs more memory than it may use.
+    Book: chapter 11.
+    """
+    spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
+    return plan_spec(model, prompts, spec, options or SweepOptions())
+
+
+def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Plan:
+    """Choose the engine, and sizes of blocks that keep within the memory."""
+    fast = options.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
+    if spec.receivers:
+        spec = replace(spec, engine="fast" if fast else "literal")
+    layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
+    each, row = _bytes(layout)
+    # How many residual vectors a sender needs, for each prompt.
+    vectors = layout.rows() // len(prompts) if spec.engine == "fast" else 0
+    half = options.memory * GIB / 2
+    block = int(min(half / each, half / max(1, vectors * row), spec.block, len(prompts)))
+    if block < 1:
+        raise PathPatchError(
+            f"a prompt of {prompts.orig.ids.shape[1]} tokens needs about "
+            f"{2 * max(each, vectors * row) / GIB:.2g} GiB beside the model; {options.memory:g} "
+            f"are allowed (memory)"
+        )
+    rows = int(max(block * vectors, min(half / row, spec.rows))) if vectors else 0
+    spec = replace(spec, block=block, rows=rows)
+    parts = [prompts[i : i + block] for i in range(0, len(prompts), block)]
+    one = forward_multiply_adds(model, prompts)
+    total = sum(multiply_adds(model, part, spec) for part in parts)
+    return Plan(
+        spec=spec,
+        prompts=len(prompts),
+        multiply_adds=total,
+        passes=total / one,
+        memory=(block * each + rows * row) / GIB,
+        seconds=total * seconds_each(model, prompts[:8]),
+    )
+
+
+def announce(model: Model, prompts: Prompts, what: str, passes: int) -> None:
+    """Before a run of over two seconds that is no sweep, say what it will take."""
+    seconds = passes * forward_multiply_adds(model, prompts) * seconds_each(model, prompts[:8])
+    if seconds > 2:
+        print(
+            f"{what}: {passes} forward passes of {len(prompts)} prompts, {duration(seconds)}",
+            file=sys.stderr,
+        )
+
+
+def duration(seconds: float) -> str:
+    """An estimate, as it is said before a run."""
+    return f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds"
+
+
+def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
+    """Of all passes for one block of prompts."""
+    forward = forward_multiply_adds(model, prompts)
+    if spec.engine != "fast":
+        pass_d = spec.receivers and all(node.kind != "logits" for node in spec.receivers)
+        n, each = len(spec.senders), 2 if pass_d else 1
+        return forward * (2 * -(-n // spec.at_once) + each * n)
+    layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
+    layers, top = model.cfg.n_layers, layout.top()
+    climbs = [top - max(first, 0) for first in map(first_layer, spec.senders) if first < top]
+    places = {node.at: layout.places(node).numel() for node in layout.receivers}
+    layer, mlp, sides = layer_weights(model)
+    c = 0 if layout.mlps_frozen else sum(climbs) * sum(places.values()) * mlp
+    low = layers if layout.ends_in_c() else min(map(layout.depth, layout.receivers))
+    live = int(layout.live().sum())
+    d = live * (layers - low) * layer
+    if low < layers:  # the last layer runs at END, and its keys and values for END to see
+        d -= (live - len(prompts)) * (layer - sides)
+    return 2 * forward + c + len(climbs) * d
+
+
+def forward_multiply_adds(model: Model, prompts: Prompts) -> int:
+    layer, *_ = layer_weights(model)
+    weights = prompts.orig.ids.numel() * model.cfg.n_layers * layer
+    return weights + len(prompts) * model.W_U.numel()  # the logits are needed at END only
+
+
+def layer_weights(model: Model) -> tuple[int, int, int]:
+    """How many weights a layer has: in all, of its MLP, and of its keys and values."""
+    block = model.blocks[0]
+
+    def count(*modules: Model) -> int:
+        return sum(weight.numel() for module in modules for weight in module.parameters())
+
+    mlp = 0 if model.cfg.attn_only else count(block.mlp)
+    sides = count(block.attn.k, block.attn.v)
+    return count(block.attn.q, block.attn.o) + sides + mlp, mlp, sides
+
+
+def _bytes(layout: Layout) -> tuple[int, int]:
+    """Upper estimates: of passes A and B for one prompt, and of C and D for one residual vector.
+
+    The factors are the number of copies that are alive at once, measured with `make bench`.
+    """
+    cfg, pos = layout.model.cfg, layout.tokens.ids.shape[1]
+    scores, hidden = cfg.n_heads * pos, 0 if cfg.attn_only else cfg.d_mlp
+    each = 2 * cfg.d_vocab + pos * (14 * cfg.n_layers * cfg.d_model + 4 * hidden + 4 * scores)
+    row = 8 * cfg.d_model + 4 * hidden + 8 * scores
+    size = layout.model.W_U.element_size()
+    return each * size, row * size
+
+
+def seconds_each(model: Model, prompts: Prompts) -> float:
+    """Seconds for a multiply-add: the best of three short forward passes, once for each model."""
+    if model not in _timed:
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            run(model, prompts.orig, reads=[LOGITS])
+            times.append(time.perf_counter() - started)
+        _timed[model] = min(times) / forward_multiply_adds(model, prompts)
+    return _timed[model]
+
+
+_timed: WeakKeyDictionary[Model, float] = WeakKeyDictionary()

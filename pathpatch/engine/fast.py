@@ -1,0 +1,87 @@
+"""The fast exact engine: the numbers of `path_patch` for many senders at once.
+
+Source: consequences of Wang et al. 2023, App. B, Algorithm 1. Book: chapter 5.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pathpatch.engine.pass_c import pass_c
+from pathpatch.engine.pass_d import pass_d
+from pathpatch.engine.scene import Layout, Scene, run_a_and_b
+from pathpatch.engine.spec import Spec
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.nodes import LOGITS, Model, Node, first_layer
+from pathpatch.prompts import Prompts
+
+RowBatches: TypeAlias = Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]
+
+
+def supports(model: Model) -> bool:
+    """Whether this engine knows the attention of the model."""
+    if model.cfg.architecture == "TransformerLensNative":  # the hand-made models
+        return model.cfg.positional_embedding_type == "standard"
+    odd = getattr(model.original_model.config, "scale_attn_by_inverse_layer_idx", False)
+    return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
+
+
+def patch_all(
+    model: Model, prompts: Prompts, spec: Spec
+) -> tuple[Float[Tensor, " batch"], RowBatches]:
+    """Path patch each set of senders to all receivers together, with all heads frozen, or all
+    heads and all MLPs.
+
+    Returns: the metric of pass B, and an iterator over the rows of some senders with their metric
+    [sender, batch]. Senders that no receiver can see are left out: with them nothing changes.
+    """
+    layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
+    scene = run_a_and_b(layout, prompts.new, spec.senders)
+    return spec.metric(scene.b[LOGITS], prompts), _batches(scene, prompts, spec)
+
+
+def patch_edges(
+    model: Model, prompts: Prompts, edges: Sequence[tuple[Sequence[Node], Node]], metric: Metric
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "edge batch"]]:
+    """Path patch each edge, a set of senders and one receiver, with all heads frozen.
+
+    All edges share passes A and B. Returns: the metric of pass B, and that of every edge.
+    """
+    layout = Layout.of(model, prompts.orig, [node for _, node in edges], [])
+    scene = run_a_and_b(layout, prompts.new, [nodes for nodes, _ in edges])
+    base = metric(scene.b[LOGITS], prompts)
+    values = base.repeat(len(edges), 1)
+    for node in dict.fromkeys(layout.receivers):
+        mine = [i for i, receiver in enumerate(layout.receivers) if receiver == node]
+        spec = Spec([edges[i][0] for i in mine], [node], [], "heads", metric)
+        for rows, part in _batches(replace(scene, receivers=[node]), prompts, spec):
+            values[[mine[row] for row in rows]] = part
+    return base, values
+
+
+def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> RowBatches:
+    """Passes C and D for as many senders at a time as fit into spec.rows."""
+    joins = [first_layer(nodes) for nodes in spec.senders]
+    order = sorted((i for i, join in enumerate(joins) if join < scene.top()), key=joins.__getitem__)
+    size = max(1, spec.rows // scene.rows())
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        senders, joined = [spec.senders[i] for i in rows], [joins[i] for i in rows]
+        stored = pass_c(scene, senders, joined)
+        yield rows, metric_at_end(scene.model, pass_d(scene, stored), prompts, spec.metric)
+
+
+def metric_at_end(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:
+    """The metric of final states [sender, batch, d_model]; logit_diff needs but two logits."""
+    x = model.ln_final(end)
+    if metric is not logit_diff:
+        return torch.stack([metric(model.unembed(one), prompts) for one in x])
+    pair = torch.stack([prompts.answer, prompts.foil])
+    columns = model.W_U.T[pair]  # [2, batch, d_model]
+    logits = torch.einsum("sbd,pbd->sbp", x, columns) + model.b_U[pair].T
+    zeros = torch.zeros_like(prompts.answer)
+    return metric(logits, replace(prompts, answer=zeros, foil=zeros + 1))

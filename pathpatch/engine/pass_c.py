@@ -1,0 +1,74 @@
+"""Pass C for many senders at once.
+
+Every head is frozen, so nothing moves between positions: only the receivers' positions matter, and
+there only what a sender *adds* to the residual stream (its delta), carried up through the MLPs. All
+senders go through a layer as one batch, each joining at its own layer.
+
+Book: chapter 5.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from pathpatch.engine.scene import Scene, Stored, project, take
+from pathpatch.nodes import Node, Sets
+
+
+def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
+    """Carry every sender's delta up to the receivers. The senders come sorted by first layer.
+
+    Returns: the value that each receiver would take.
+    """
+    stored: Stored = {}
+    for at in dict.fromkeys(node.at for node in scene.receivers):
+        group = [node for node in scene.receivers if node.at == at]
+        where, top = scene.places(group[0]), max(map(scene.depth, group))
+        delta = scene.resid.new_zeros(len(senders), *where.shape, scene.resid.shape[-1])
+        for i, _, _, change in sender_deltas(scene, senders, "embed", None, where):
+            delta[i] += change
+        for depth in range(top + 1):
+            here = take(scene.resid[depth], where) + delta
+            stored |= {n: receive(scene, n, here) for n in group if scene.depth(n) == depth}
+            if depth < top:
+                joined = sum(join <= depth for join in joins)
+                _through_layer(scene, senders, joined, depth, where, delta)
+    return stored
+
+
+def _through_layer(
+    scene: Scene, senders: Sets, joined: int, depth: int, where: Tensor, delta: Tensor
+) -> None:
+    """Take the deltas of the senders that have joined, in place, through one layer."""
+    block = scene.model.blocks[depth]
+    for i, node, _, change in sender_deltas(scene, senders, "z", depth, where):
+        delta[i] += change @ block.attn.W_O[node.head]
+    added = torch.zeros_like(delta[:joined])
+    if joined and not scene.mlps_frozen:
+        mlp_out = take(scene.b[Node("mlp_out", depth)], where)
+        middle = take(scene.resid[depth + 1], where) - mlp_out
+        added = block.mlp(block.ln2(middle + delta[:joined])) - mlp_out
+    for i, _, covered, change in sender_deltas(scene, senders, "mlp_out", depth, where):
+        added[i] = torch.where(covered, change, added[i])  # a sender is not recomputed
+    delta[:joined] += added
+
+
+def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
+    """What a receiver reads off the residual stream [sender, batch, place, d_model]."""
+    if node.head is None:
+        return here.clone()
+    values = project(scene, scene.depth(node), node.kind, here)
+    return values[..., node.heads(scene.model)[0], :]
+
+
+def sender_deltas(
+    scene: Scene, senders: Sets, kind: str, layer: int | None, where: Tensor
+) -> Iterator[tuple[int, Node, Tensor, Tensor]]:
+    """The senders of a kind in a layer: row, node, the places it covers, and A minus B there."""
+    for i, nodes in enumerate(senders):
+        for node in nodes:
+            if (node.kind, node.layer) == (kind, layer):
+                covered = (scene.places(node)[:, None] == where[..., None]).any(-1)[..., None]
+                whole = node.everywhere()
+                yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered

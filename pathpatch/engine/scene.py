@@ -1,0 +1,122 @@
+"""What the fast engine needs of passes A and B, and where the receivers are in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pathpatch.forward import Run, run
+from pathpatch.nodes import LOGITS, Model, Node, Sets, grid, mlps
+from pathpatch.prompts import END, Tokens
+
+Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the receivers are, in the layers and in every prompt, before anything has run."""
+
+    model: Model
+    tokens: Tokens
+    receivers: Sequence[Node]
+    mlps_frozen: bool
+
+    @staticmethod
+    def of(
+        model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
+    ) -> "Layout":
+        """The layout for all heads frozen, or all heads and all MLPs."""
+        last = model.cfg.n_layers - 1
+
+        def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
+            in_last = node.at is None and node.layer == last and node.kind in ("q", "resid_post")
+            return in_last or node.kind == "logits"
+
+        receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
+        no_mlps = model.cfg.attn_only or any(n.kind == "mlp_out" for n in frozen)
+        return Layout(model, tokens, receivers, no_mlps)
+
+    def top(self) -> int:
+        """The depth of the highest receiver: a sender in that layer or above reaches none."""
+        return max(map(self.depth, self.receivers))
+
+    def ends_in_c(self) -> bool:
+        """Whether the state after the last layer at END receives, so that pass D has no work."""
+        last = self.model.cfg.n_layers
+        return any(self.depth(n) == last and n.at == END for n in self.receivers)
+
+    def depth(self, node: Node) -> int:
+        """How many layers lie below the point where a receiver reads the residual stream."""
+        if node.layer is None:
+            return self.model.cfg.n_layers
+        return node.layer + (node.kind == "resid_post")
+
+    def places(self, node: Node) -> Int[Tensor, "batch place"]:
+        """The token indices of a node in every prompt: one, or all positions."""
+        if node.at is None:
+            return torch.arange(self.tokens.ids.shape[1]).expand(len(self.tokens), -1)
+        return self.tokens.at(node.at)[:, None]
+
+    def suffix(self) -> Int[Tensor, "batch pos"]:
+        """The positions that pass D runs: from the first receiver position of each prompt on."""
+        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)
+        length = int((self.tokens.at(END) - first).max()) + 1
+        return first[:, None] + torch.arange(length)
+
+    def live(self, layer: int = -1) -> Bool[Tensor, "batch pos"]:
+        """Which positions of the suffix END can see above a layer; above the last only itself."""
+        pos, end = self.suffix(), self.tokens.at(END)[:, None]
+        return pos == end if layer == self.model.cfg.n_layers - 1 else pos <= end
+
+    def rows(self) -> int:
+        """How many residual vectors one sender needs at once, in pass C or D."""
+        places = [self.places(node).shape[1] for node in self.receivers]
+        return len(self.tokens) * max([*places, 0 if self.ends_in_c() else self.suffix().shape[1]])
+
+
+@dataclass(frozen=True)
+class Scene(Layout):
+    """A layout with its passes A and B."""
+
+    a: Run
+    b: Run
+    resid: Float[Tensor, "depth batch pos d_model"]  # B's residual stream below layer `depth`
+
+
+def run_a_and_b(layout: Layout, corrupt: Tokens, senders: Sets) -> Scene:
+    """Run passes A and B and read what C and D need."""
+    model, nodes = layout.model, stream(layout.model)
+    sent = [node.everywhere() for nodes in senders for node in nodes]
+    a = run(model, corrupt, reads=sent)
+    b = run(model, layout.tokens, reads=[*sent, *nodes, *mlps(model), LOGITS])
+    resid = torch.stack([b.pop(node) for node in nodes])
+    return Scene(**vars(layout), a=a, b=b, resid=resid)
+
+
+def stream(model: Model) -> list[Node]:
+    """The residual stream below every layer, and above the last."""
+    last = model.cfg.n_layers - 1
+    return [*grid(model, "resid_pre"), Node("resid_post", last)]
+
+
+def project(scene: Scene, depth: int, kind: str, x: Tensor) -> Float[Tensor, "... head d_head"]:
+    """Queries, keys or values of a layer from the residual stream below it."""
+    block = scene.model.blocks[depth]
+    return getattr(block.attn, kind)(block.ln1(x)).unflatten(-1, (scene.model.cfg.n_heads, -1))
+
+
+def _rotate(scene: Scene, x: Tensor, pos: Int[Tensor, "batch pos"]) -> Tensor:
+    """Apply rotary positions, if the model has them, to [..., batch, pos, head, d_head]."""
+    if scene.model.cfg.positional_embedding_type != "rotary":
+        return x
+    cos, sin = (table[:, :, None] for table in scene.model.rotary_emb(x, pos))
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+
+def take(values: Float[Tensor, "batch pos ..."], pos: Int[Tensor, "batch place"]) -> Tensor:
+    """Pick places of every prompt; those past the padding (never read) repeat the last."""
+    batch = torch.arange(len(pos))[:, None]
+    return values[batch, pos.clamp(max=values.shape[1] - 1)]

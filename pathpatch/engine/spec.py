@@ -1,0 +1,76 @@
+"""What a sweep is asked to compute, checked before anything runs."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.nodes import FROZEN, Model, Node, Sets, as_nodes, heads, node_set
+from pathpatch.paths import check_nodes
+from pathpatch.prompts import Prompts
+
+ENGINES = ("fast", "literal")
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How to compute a sweep; the numbers do not depend on it (beyond rounding).
+
+    engine: "fast", or "literal" for the four passes of `path_patch`.
+    memory: what the sweep may use beside the model, in GiB.
+    folder: where finished blocks are kept. The same sweep, started again, goes on from there.
+    executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
+    by its name. None: compute here.
+    """
+
+    engine: str = "fast"
+    memory: float | int = 2
+    folder: Path | str | None = None
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            hint = did_you_mean(self.engine, ENGINES)
+            raise PathPatchError(f"unknown engine {self.engine!r}; {hint}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One sweep: everything that its numbers depend on but the model and the prompts."""
+
+    senders: Sets  # each set is patched together
+    receivers: Sequence[Node]
+    frozen: Sequence[Node]
+    frozen_name: str  # heads, heads+mlps, or the nodes
+    metric: Metric
+    engine: str = "fast"
+    block: int = 32  # prompts in a forward pass
+    rows: int = 2048  # residual vectors in a batch of the fast engine
+
+    @property
+    def at_once(self) -> int:
+        """How many senders a job has: each job repeats passes A and B."""
+        return 4096 if self.engine == "fast" else 8
+
+    @staticmethod
+    def of(
+        model: Model,
+        prompts: Prompts,
+        senders: Iterable[Node | str],
+        receivers: Iterable[Node | str],
+        frozen: Iterable[Node | str] | None = None,
+        metric: Metric = logit_diff,
+    ) -> "Spec":
+        """Read the nodes. Raises: PathPatchError for those that are not there or cannot do this."""
+        sets = [node_set(sender) for sender in senders]
+        targets = as_nodes(receivers)
+        kept = heads(model) if frozen is None else as_nodes(frozen)
+        if not sets:
+            raise PathPatchError("the sweep has no senders")
+        for nodes in sets:
+            check_nodes(model, prompts.orig, nodes, targets)
+        usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
+        name = usual[0] if usual else ",".join(map(str, kept))
+        return Spec(sets, targets, kept, name, metric)

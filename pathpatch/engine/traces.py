@@ -1,0 +1,93 @@
+"""Causal tracing over many nodes, prompts and draws of the noise, and the table of it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from pathpatch.activation import check_sets
+from pathpatch.effects import About, Effects
+from pathpatch.engine.blocks import about, as_array, blocks
+from pathpatch.engine.cost import announce
+from pathpatch.files import write_file
+from pathpatch.forward import run
+from pathpatch.metrics import Metric, answer_prob
+from pathpatch.nodes import LOGITS, Model, Node, names
+from pathpatch.prompts import Prompts
+from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A metric in the clean, corrupted and restored runs: every node, draw and prompt by itself."""
+
+    nodes: list[str]
+    clean: Float[np.ndarray, " batch"]
+    corrupted: Float[np.ndarray, "draw batch"]
+    restored: Float[np.ndarray, "node draw batch"]
+    about: About
+
+    def total_effect(self) -> Float[np.ndarray, " batch"]:
+        """Clean minus corrupted, mean over draws, in units of the metric: all there is to win."""
+        return self.clean - self.corrupted.mean(0)
+
+    def effects(self) -> Effects:
+        """Mean over draws. base: corrupted; patched: restored; change: the indirect effect."""
+        return Effects(self.nodes, self.corrupted.mean(0), self.restored.mean(1), self.about)
+
+    def save(self, folder: str | Path, generator: np.random.Generator) -> None:
+        """Write what `Effects.save` writes, and trace.json with every draw."""
+        self.effects().save(folder, generator)
+        values = {key: getattr(self, key).tolist() for key in ("clean", "corrupted", "restored")}
+        data = json.dumps({"nodes": self.nodes, **values}, indent=1)
+        write_file(Path(folder) / "trace.json", data.encode())
+
+
+def causal_trace(
+    model: Model,
+    prompts: Prompts,
+    nodes: Iterable[Node | str],
+    *,
+    noise: Float[Tensor, "draw batch pos d_model"] | None,
+    severed: Sequence[str] = (),
+    metric: Metric = answer_prob,
+) -> Trace:
+    """Restore each entry by itself, on every prompt and for every draw of the noise.
+
+    An entry is a node, or several joined by + that are restored together (see `windows`). noise:
+    added to the subject's token embeddings, and nowhere else (see `gaussian_noise`); None: the
+    tokens of `prompts.new` stand there instead. severed: mlp_out or attn_out, which keep their
+    corrupted values, in all layers at the positions of the entry, unless restored themselves.
+
+    Raises: PathPatchError, before any pass, for nodes that do not exist, prompts without the
+    positions subject_first and subject_last, or noise of a wrong shape.
+    """
+    sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
+    cut = [_severed(model, severed, entry) for entry in sets]
+    announce(model, prompts, "causal tracing", 2 + len(change) * (1 + len(sets)))
+    sizes = [len(part) for part in blocks(prompts)]
+    clean, found = [], []
+    total = len(change) * (1 + len(sets)) * len(prompts)
+    with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
+        for part, added in zip(blocks(prompts), torch.split(change, sizes, 1), strict=True):
+            source = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
+            clean.append(metric(source[LOGITS], part))
+            embed = source if noise is not None else run(model, part.new, reads=[EMBED])
+            rows = []
+            for draw in added:
+                for logits in restored_runs(model, source, embed[EMBED] + draw, sets, cut):
+                    rows.append(metric(logits, part))
+                    bar.update(len(part))
+            found.append(torch.stack(rows).view(len(change), -1, len(part)))
+    table = as_array(torch.cat(found, -1).transpose(0, 1))  # [corrupted and entries, draw, batch]
+    engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"
+    asked = {"receivers": [], "frozen": "+".join(severed) or "nothing", "engine": engine}
+    details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
+    return Trace(names(sets), as_array(torch.cat(clean)), table[0], table[1:], details)

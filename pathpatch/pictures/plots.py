@@ -1,0 +1,144 @@
+"""Figures of effects and of attention."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from pathpatch.effects import Effects
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import run
+from pathpatch.nodes import Model, Node, as_nodes, node_set
+from pathpatch.prompts import Tokens
+
+
+def heat_map(effects: Effects, title: str = "", *, labels: int = 6) -> Figure:
+    """One map of `heat_maps`."""
+    return heat_maps({title: effects}, labels=labels)
+
+
+def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
+    """Mean change of every head: layers down, heads across, red where the metric falls.
+
+    maps: title -> effects, side by side with one range of colours, centred at zero. Heads that do
+    not stand out in their own map (corrected p of 0.05 or more, see `Effects.p_adjusted`) are
+    faded; the strongest others, at most `labels` in a map, carry their name.
+
+    Raises: PathPatchError when a sender is not a single head.
+    Book: chapters 5 and 7.
+    """
+    if not all(effects.of_heads() for effects in maps.values()):
+        raise PathPatchError("a heat map needs effects of single heads, one in each row")
+    limit = max(float(np.abs(effects.mean()).max()) for effects in maps.values()) or 1e-12
+    nodes = [node for effects in maps.values() for node in node_set("+".join(effects.senders))]
+    rows, columns = (1 + max(getattr(node, key) for node in nodes) for key in ("layer", "head"))
+    width, height = 1.6 + (0.28 + 0.14 / len(maps)) * columns * len(maps), 1.3 + 0.24 * rows
+    shape: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
+    figure, panels = plt.subplots(1, len(maps), squeeze=False, sharey=True, **shape)
+    for axes, (title, effects) in zip(panels[0], maps.items(), strict=True):
+        image = _heat_map(axes, effects, limit, (rows, columns), labels)
+        axes.set(xlabel="head", xticks=range(columns), yticks=range(0, rows, 1 + rows // 16))
+        axes.set_title(title, fontsize=10)
+        axes.tick_params(length=2, labelsize=8)
+    panels[0, 0].set(ylabel="layer")
+    unit = effects.about.metric.replace("_", " ")
+    figure.colorbar(image, ax=panels, label=f"mean change of {unit}")
+    return figure
+
+
+def _heat_map(
+    axes: Axes, effects: Effects, limit: float, shape: tuple[int, int], labels: int
+) -> AxesImage:
+    nodes = [Node.parse(name) for name in effects.senders]
+    layer, head = (np.array([getattr(node, key) for node in nodes]) for key in ("layer", "head"))
+    mean, clear = effects.mean(), effects.p_adjusted(np.random.default_rng(0)) < 0.05
+    grid, alpha = np.full((2, *shape), np.nan)
+    grid[layer, head], alpha[layer, head] = mean, np.where(clear, 1.0, 0.25)
+    for i in [i for i in effects.top(len(nodes)) if clear[i]][:labels]:
+        shade = "white" if abs(mean[i]) > 0.6 * limit else "black"
+        name = f"{layer[i]}.{head[i]}"
+        axes.text(head[i], layer[i], name, ha="center", va="center", fontsize=7, color=shade)
+    colors: dict[str, Any] = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+    return axes.imshow(grid, **colors, alpha=np.nan_to_num(alpha), aspect="auto")
+
+
+def attention_panel(model: Model, tokens: Tokens, patterns: Iterable[Node | str]) -> Figure:
+    """Where heads look in one prompt: a darker cell is a larger share of the head's attention.
+
+    patterns: heads such as 9.6 or 9.6.pattern. Those with a position (9.6@END) become the rows of
+    one map, all others a map each, a row for each token that looks. Shares of 0.1 or more are
+    written out; every row sums to 1. Labelled positions are named above.
+
+    Raises: PathPatchError for more than one prompt, and for nodes that are not heads.
+    Book: chapters 3, 6 and 7.
+    """
+    nodes = as_nodes(patterns)
+    if len(tokens) != 1 or not nodes or {node.kind for node in nodes} - {"z", "pattern"}:
+        raise PathPatchError(
+            f"an attention panel shows heads, such as 9.6@END, on one prompt; got {len(tokens)} "
+            f"prompts and {', '.join(map(str, nodes)) or 'no head'}; try prompts.orig[:1]"
+        )
+    nodes = [replace(node, kind="pattern") for node in nodes]
+    found, n = run(model, tokens, reads=nodes), int(tokens.at("END")) + 1
+    words = [repr(model.tokenizer.decode(i))[1:-1] for i in tokens.ids[0, :n]]
+    rows = [node for node in nodes if node.at is not None]
+    names = [f"{node.layer}.{node.head} @{node.at}" for node in rows]
+    maps = [("", names, torch.stack([found[node][0, :n] for node in rows]))] if rows else []
+    for node in [node for node in nodes if node.at is None]:
+        maps.append((f"head {node.layer}.{node.head}", words, found[node][0, :n, :n]))
+    heights = [1.1 + 0.26 * len(names) for _, names, _ in maps]
+    figure = Figure(figsize=(7.5, sum(heights)), layout="constrained")
+    for axes, (title, names, shares) in zip(
+        figure.subplots(len(maps), squeeze=False, height_ratios=heights).flat, maps, strict=True
+    ):
+        _attention(axes, shares.numpy(), names, words, title)
+        labels = {int(tokens.at(at)): at for at in tokens.positions if tokens.positions[at][0] >= 0}
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(list(labels), list(labels.values()), fontsize=8)
+        above.tick_params(length=0)
+    return figure
+
+
+def _attention(
+    axes: Axes, shares: np.ndarray, names: list[str], words: list[str], title: str
+) -> None:
+    axes.imshow(
+        shares, cmap="Greys", vmin=0, vmax=1.2, aspect="auto"
+    )  # the darkest grey is not black
+    for (y, x), share in np.ndenumerate(shares):
+        if share >= 0.1:
+            shade = "white" if share > 0.6 else "black"
+            number = f"{share:.2f}".lstrip("0")
+            axes.text(x, y, number, ha="center", va="center", color=shade, fontsize=8)
+    axes.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticks(np.arange(len(words) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", lw=0.6)
+    axes.tick_params(which="minor", length=0)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a file whose kind follows from the name (.svg, .png, .pdf).
+
+    The same figure gives the same bytes: SVG files come without a date and random names.
+    """
+    with plt.rc_context({"svg.hashsalt": "pathpatch"}):
+        undated = {"Date": None} if str(path).endswith(".svg") else {}
+        figure.savefig(path, dpi=200, metadata=undated)
+
+
+def save_heat_map(effects: Effects, path: Path, title: str) -> None:
+    """Write the heat map as a file whose kind follows from the name (.png, .svg)."""
+    figure = heat_map(effects, title)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
