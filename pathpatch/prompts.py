@@ -19,6 +19,7 @@ from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.files import read_rows
 
 END = "END"
+FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,3 @@ def _word_ids(tokenizer: Any, word: str) -> list[int]:
 def _pad(rows: list[list[int]]) -> Int[Tensor, "batch pos"]:
     longest = max(map(len, rows))
     return torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in rows])
-
-
-FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
