@@ -86,8 +86,7 @@ class Prompts:
     """A batch of pairs, tokenised and checked: what one experiment runs on.
 
     orig: x_orig, the prompts that get patched. new: x_new, where the patched values come from. In
-    noising x_orig is the clean text of each pair and x_new the corrupt one; `swapped` exchanges
-    them.
+    noising x_orig is the clean text of a pair, x_new the corrupt one; `swapped` exchanges them.
     """
 
     orig: Tokens
