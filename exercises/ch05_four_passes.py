@@ -176,6 +176,7 @@ check(repaired)
 # *Implement. Difficulty 2 of 5, importance 4, 15 minutes, 3 points.*
 #
 # Noising runs the clean prompt and inserts values from the corrupt one; denoising runs the corrupt prompt and inserts values from the clean one.
+# In `prompts`, the clean one is x_orig (`prompts.orig`) and the corrupt one x_new (`prompts.new`).
 # Write both for an activation patch of some nodes.
 # In each, the change is the logit difference with the patch minus the logit difference of the *same* run without it.
 # Then try it on `toy("and")` and `toy("or")`: in which of the two does one head matter in noising, and in which in denoising?

@@ -42,7 +42,7 @@ from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.handmade.designs import Design, HandMade, TrueEffect
 from pathpatch.handmade.ioi_variants import ioi_machine
-from pathpatch.handmade.toys import by_pencil, toy
+from pathpatch.handmade.toys import toy
 from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models.load import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps
@@ -54,6 +54,7 @@ from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
 from pathpatch.tasks.facts import Fact, fact_prompts, load_facts
 from pathpatch.tasks.ioi import ioi_prompts
 from pathpatch.tracing import embedding_std, gaussian_noise, windows
+from pathpatch.uncertainty import interval
 
 # What is imported above is public; the modules themselves come along.
 __all__ = [n for n in dir() if not n.startswith("_") and not isinstance(globals()[n], _Module)]

@@ -1,15 +1,19 @@
-"""Path patching, written out as in the paper: passes A and B are given, C and D are here."""
+"""Path patching, written out as in the paper: the four passes, A to D.
+
+Passes A and B run the two prompts as they are and supply values. Pass C computes what the receivers
+would become if the senders acted on them directly; pass D measures what that does to the logits.
+A sweep has one run of A and one of B for many senders, and asks for C and D alone.
+"""
 
 from collections.abc import Iterable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, as_nodes
-from pathpatch.prompts import Tokens
+from pathpatch.nodes import LOGITS, Model, Node, as_nodes, heads
+from pathpatch.prompts import Prompts, Tokens
 
 # A sender writes into the residual stream; a receiver is read off it. Other kinds are refused: the
 # query of a frozen head, say, would be a sender that changes nothing.
@@ -19,40 +23,68 @@ RECEIVERS = ("q", "k", "v", "resid_post", "logits")
 
 def path_patch(
     model: Model,
-    tokens: Tokens,
-    base: Run,
-    source: Run,
+    prompts: Prompts,
+    *,
+    senders: Iterable[Node | str],
+    receivers: Iterable[Node | str],
+    frozen: Iterable[Node | str] | None = None,
+) -> Float[Tensor, "batch vocab"]:
+    """How the logits change when the senders act *through the receivers* and in no other way.
+
+    Only direct paths count. frozen: what a direct path may not go through, by default all heads.
+    That is the paper's rule: MLPs are recomputed and belong to the path. `heads(model) +
+    mlps(model)` is edge patching. To denoise, give `prompts.swapped()`.
+
+    Returns: the logits at END in pass D. Compare them with the logits of pass B, which are those
+    of `run(model, prompts.orig, reads=[LOGITS])`.
+    Raises: PathPatchError for nodes that are not there, or cannot send or receive.
+    Source: Wang et al. 2023, App. B, Algorithm 1. Book: chapter 5.
+    """
+    senders, receivers = as_nodes(senders), as_nodes(receivers)
+    frozen = heads(model) if frozen is None else as_nodes(frozen)
+
+    # Pass A: x_new, with nothing changed. Keep the senders: the values that they will be given.
+    a = run(model, prompts.new, reads=senders)
+
+    # Pass B: x_orig, with nothing changed. Keep what will be frozen, to hold it there.
+    b = run(model, prompts.orig, reads=frozen)
+
+    return passes_c_and_d(model, a, b, senders=senders, receivers=receivers, frozen=frozen)
+
+
+def passes_c_and_d(
+    model: Model,
+    a: Run,
+    b: Run,
     *,
     senders: Iterable[Node | str],
     receivers: Iterable[Node | str],
     frozen: Iterable[Node | str],
 ) -> Float[Tensor, "batch vocab"]:
-    """How the logits change when the senders act *through the receivers* and in no other way.
+    """The second half of `path_patch`, for many senders between the same two runs.
 
-    tokens: x_orig. base: pass B, a run on x_orig that read the frozen nodes. source: pass A, a
-    run on x_new that read the senders. frozen: what a direct path may not go through. The paper's
-    rule is `heads(model)`: MLPs are recomputed and belong to the path. `heads(model) +
-    mlps(model)` is edge patching. Swap the two runs (and the tokens) to denoise.
+    a: pass A, a run on x_new that read the senders. b: pass B, a run on x_orig that read the
+    frozen nodes. Both may have read more.
 
-    Returns: the logits at END in pass D. Compare them with the logits of pass B.
-    Raises: PathPatchError when a run lacks a node, or was not made on these tokens.
-    Source: Wang et al. 2023, App. B, Algorithm 1. Book: chapter 5.
+    Returns: the logits at END in pass D.
+    Raises: PathPatchError as `path_patch`, and when a run lacks a node or the two do not match.
     """
     senders, receivers, frozen = as_nodes(senders), as_nodes(receivers), as_nodes(frozen)
-    check_nodes(model, tokens, senders, receivers)
-    _check_runs(tokens, base, source)
+    x_orig = b.tokens
+    check_nodes(model, x_orig, senders, receivers)
+    _check_match(a, b)
 
     # Pass C: x_orig with everything frozen to pass B, except the senders, patched from pass A.
-    # The receivers are only read: the value each would take. In C nothing else uses it.
-    writes = {node: base[node] for node in frozen}
-    writes |= {node: source[node] for node in senders}
-    stored = run(model, tokens, reads=receivers, writes=writes)
+    # Keep the receivers: the value each would take. In C nothing else uses it.
+    writes = {node: b[node] for node in frozen}
+    writes |= {node: a[node] for node in senders}
+    c = run(model, x_orig, reads=receivers, writes=writes)
     if any(node.kind == "logits" for node in receivers):
-        return stored[LOGITS]  # the logits come last: pass D would hand them on unchanged
+        return c[LOGITS]  # the logits come last: pass D would hand them on unchanged
 
-    # Pass D: x_orig with the receivers set to what C stored. Everything else is recomputed,
-    # the senders too: they keep their x_orig value for all their other readers.
-    return run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]
+    # Pass D: x_orig with the receivers patched from pass C. Everything else is recomputed, the
+    # senders too: they keep their x_orig value for all their other readers.
+    return run(model, x_orig, reads=[LOGITS], writes=c)[LOGITS]
 
 
 def check_nodes(model: Model, tokens: Tokens, senders: list[Node], receivers: list[Node]) -> None:
@@ -69,11 +101,9 @@ def check_nodes(model: Model, tokens: Tokens, senders: list[Node], receivers: li
                 tokens.at(node.at)
 
 
-def _check_runs(tokens: Tokens, base: Run, source: Run) -> None:
-    if not torch.equal(base.tokens.ids, tokens.ids):
-        raise PathPatchError("base (pass B) was not run on these tokens, as x_orig must be")
-    if source.tokens.ids.shape != tokens.ids.shape:
+def _check_match(a: Run, b: Run) -> None:
+    if a.tokens.ids.shape != b.tokens.ids.shape:
         raise PathPatchError(
-            f"source (pass A) ran on tokens of shape {list(source.tokens.ids.shape)}, "
-            f"x_orig has {list(tokens.ids.shape)}"
+            f"a (pass A) ran on tokens of shape {list(a.tokens.ids.shape)}, b (pass B) on "
+            f"{list(b.tokens.ids.shape)}; they must be x_new and x_orig of the same prompts"
         )

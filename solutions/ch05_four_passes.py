@@ -265,6 +265,7 @@ check(repaired)
 # ## 5.6 Noising and denoising
 #
 # Noising runs the clean prompt and inserts values from the corrupt one; denoising runs the corrupt prompt and inserts values from the clean one.
+# In `prompts`, the clean one is x_orig (`prompts.orig`) and the corrupt one x_new (`prompts.new`).
 # Write both for an activation patch of some nodes.
 # In each, the change is the logit difference with the patch minus the logit difference of the *same* run without it.
 # Then try it on `toy("and")` and `toy("or")`: in which of the two does one head matter in noising, and in which in denoising?
@@ -273,13 +274,13 @@ check(repaired)
 #
 # **Out of scope.** Percentages, and averages over prompts.
 #
-# **Hint 1.** In denoising, which run is patched, and what is its logit difference before?
+# **Hint 1.** In denoising, which prompt is run, and what is its logit difference before?
 #
-# **Hint 2.** `activation_patch(model, tokens, source, nodes=nodes)`: the tokens that are run, and a run on the other prompt that read the nodes.
+# **Hint 2.** `activation_patch(model, prompts, nodes=nodes)` runs `prompts.orig` with values from `prompts.new`. `prompts.swapped()` exchanges the two.
 #
-# **Hint 3.** `logit_diff(activation_patch(model, prompts.new, b, nodes=nodes), prompts)`, less the logit difference of the corrupt run.
+# **Hint 3.** `logit_diff(activation_patch(model, prompts.swapped(), nodes=nodes), prompts)`, less the logit difference of the run on the corrupt prompt.
 #
-# **Help.** My denoising number is about as large as the whole logit difference. You compared the patched corrupt run with the *clean* run.
+# **Help.** My denoising number is about as large as the whole logit difference. You compared the patched run on the corrupt prompt with the run on the *clean* one.
 
 
 # %%
@@ -289,14 +290,12 @@ def both_directions(model, prompts, nodes):
     Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
     """
     # solution
-    b = run(model, prompts.orig, reads=[*nodes, LOGITS])
-    a = run(model, prompts.new, reads=[*nodes, LOGITS])
-    noised = activation_patch(model, prompts.orig, a, nodes=nodes)
-    denoised = activation_patch(model, prompts.new, b, nodes=nodes)
-    return {
-        "noising": logit_diff(noised, prompts) - logit_diff(b[LOGITS], prompts),
-        "denoising": logit_diff(denoised, prompts) - logit_diff(a[LOGITS], prompts),
-    }
+    found = {}
+    for way, x in (("noising", prompts), ("denoising", prompts.swapped())):
+        before = run(model, x.orig, reads=[LOGITS])[LOGITS]
+        patched = activation_patch(model, x, nodes=nodes)
+        found[way] = logit_diff(patched, prompts) - logit_diff(before, prompts)
+    return found
     # end of solution
 
 

@@ -113,10 +113,7 @@ def patch_shared(model, prompts, sender, layer, head, kind, at):
     """
     # solution
     receiver = Node(kind, layer, head // model.cfg.query_heads_per_kv, shared=True, at=at)
-    b = run(model, prompts.orig, reads=heads(model))
-    a = run(model, prompts.new, reads=[sender])
-    ends = {"senders": [sender], "receivers": [receiver], "frozen": heads(model)}
-    return path_patch(model, prompts.orig, b, a, **ends)
+    return path_patch(model, prompts, senders=[sender], receivers=[receiver])
     # end of solution
 
 

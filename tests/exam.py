@@ -35,17 +35,7 @@ def patch_both_ways(path_patch: Callable, tiny: Tiny, case: str, edges: bool, de
     senders, receivers = map(as_nodes, CASES[case])
     prompts = tiny.prompts.swapped() if denoise else tiny.prompts
     frozen = heads(tiny.model) + (mlps(tiny.model) if edges else [])
-    base = run(tiny.model, prompts.orig, reads=[*frozen, LOGITS])
-    source = run(tiny.model, prompts.new, reads=[*heads(tiny.model), *senders])
-    found = path_patch(
-        tiny.model,
-        prompts.orig,
-        base,
-        source,
-        senders=senders,
-        receivers=receivers,
-        frozen=frozen,
-    )
+    found = path_patch(tiny.model, prompts, senders=senders, receivers=receivers, frozen=frozen)
     expected = oracle.path_patch(
         tiny.weights,
         prompts.orig.ids,
@@ -54,7 +44,8 @@ def patch_both_ways(path_patch: Callable, tiny: Tiny, case: str, edges: bool, de
         [as_oracle(node, prompts.orig) for node in receivers],
         edges,
     )
-    return found, ends(expected, prompts.orig), base[LOGITS]
+    b = run(tiny.model, prompts.orig, reads=[LOGITS])
+    return found, ends(expected, prompts.orig), b[LOGITS]
 
 
 def exam(path_patch: Callable, tiny: Tiny) -> None:

@@ -11,6 +11,7 @@ from pathpatch import (
     PathPatchError,
     Prompts,
     SweepOptions,
+    activation_patch,
     activation_sweep,
     answer_prob,
     grid,
@@ -137,3 +138,12 @@ def test_grids(tiny: Tiny):
     assert names == ["embed@IO", "embed@S1", "embed@S1+1", "embed@S2", "embed@END"]
     with pytest.raises(PathPatchError, match="did you mean 'mlp_out'"):
         grid(tiny.model, "mlpout")
+
+
+def test_one_patch_is_its_row_of_the_sweep(tiny: Tiny):
+    entry = "0.1@S1+1+1.2.q@END"
+    found = activation_patch(tiny.model, tiny.prompts, nodes=node_set(entry))
+    row = activation_sweep(tiny.model, tiny.prompts, [entry], answer_prob).patched[0]
+    assert answer_prob(found, tiny.prompts).numpy() == pytest.approx(row, abs=EXACT)
+    with pytest.raises(PathPatchError, match="the list of nodes to patch is empty"):
+        activation_patch(tiny.model, tiny.prompts, nodes=[])

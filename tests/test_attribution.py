@@ -18,7 +18,6 @@ from pathpatch import (
     PathPatchError,
     Prompts,
     Run,
-    activation_patch,
     activation_sweep,
     answer_prob,
     edge_attribution,
@@ -27,7 +26,6 @@ from pathpatch import (
     logit_diff,
     mlps,
     node_attribution,
-    path_patch,
     path_sweep,
     run,
     tiny_model,
@@ -35,6 +33,7 @@ from pathpatch import (
 )
 from pathpatch.forward import gradients
 from pathpatch.nodes import Model, as_nodes
+from pathpatch.paths import passes_c_and_d
 
 EXACT = 1e-10
 EMBED = Node("embed")
@@ -269,10 +268,10 @@ def test_the_gradients_of_one_node_on_its_own_line_add_up_to_patching_it(tiny: T
         assert np.abs(change).max() > 1e-5
 
 
-def near(base: Run, source: Run, eps: float) -> Run:
-    """The source run, moved to near the base run."""
-    found = Run(source.tokens)
-    found.update({node: base[node] + eps * (value - base[node]) for node, value in source.items()})
+def near(b: Run, a: Run, eps: float) -> Run:
+    """The run on x_new, moved to near that on x_orig."""
+    found = Run(a.tokens)
+    found.update({node: b[node] + eps * (value - b[node]) for node, value in a.items()})
     return found
 
 
@@ -285,7 +284,8 @@ def test_the_error_of_a_node_shrinks_as_the_square(tiny: Tiny):
     for node, change in zip(nodes, torch.tensor(found.change), strict=True):
         errors = []
         for eps in (2e-4, 1e-4):
-            logits = activation_patch(model, prompts.orig, near(b, a, eps), nodes=[node])
+            patch = {node: near(b, a, eps)[node]}
+            logits = run(model, prompts.orig, reads=[LOGITS], writes=patch)[LOGITS]
             errors.append((logit_diff(logits, prompts) - base - eps * change).abs().sum())
         assert errors[0] / errors[1] == pytest.approx(4, rel=0.1) or errors[0] < 1e-11, node
     assert np.abs(found.change).max() > 0.1
@@ -302,15 +302,8 @@ def test_the_error_of_an_edge_shrinks_as_the_square(tiny: Tiny, case: str):
     b = run(model, prompts.orig, reads=[*frozen, *senders, LOGITS])
     errors = []
     for eps in (2e-4, 1e-4):
-        logits = path_patch(
-            model,
-            prompts.orig,
-            b,
-            near(b, a, eps),
-            senders=senders,
-            receivers=receivers,
-            frozen=frozen,
-        )
+        ends = {"senders": senders, "receivers": receivers, "frozen": frozen}
+        logits = passes_c_and_d(model, near(b, a, eps), b, **ends)
         exact = logit_diff(logits, prompts) - logit_diff(b[LOGITS], prompts)
         errors.append((exact - eps * change).abs().sum())
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1) or errors[0] < 1e-11

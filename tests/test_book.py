@@ -27,7 +27,7 @@ IN_CHAPTERS_TO_COME = {
     *("faithfulness", "greedy_set", "minimal_sets", "minimality", "random_sets"),  # 9
     *("Edge", "Rule"),  # 12
     *("node_attribution", "edge_attribution"),  # 12
-    *("by_pencil", "ioi_walk", "wrap"),  # the appendix on GPT-2
+    *("ioi_walk", "wrap"),  # the appendix on GPT-2
 }
 
 

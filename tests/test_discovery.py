@@ -94,13 +94,11 @@ def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
     machine = ioi_machine("negative")
     prompts = machine.prompts["abc"][:4]
     everything = heads(machine.model)
-    embed = [Node("embed", at=at) for at in ("IO", "S1", "S2")]
-    b = run(machine.model, prompts.orig, reads=[*everything, LOGITS])
-    a = run(machine.model, prompts.new, reads=[*everything, *embed])
+    b = run(machine.model, prompts.orig, reads=[LOGITS])
     rows = torch.arange(4)
     for edge in found("negative").edges:
         nodes = {"senders": [edge.sender], "receivers": [edge.receiver], "frozen": everything}
-        logits = path_patch(machine.model, prompts.orig, b, a, **nodes) - b[LOGITS]
+        logits = path_patch(machine.model, prompts, **nodes) - b[LOGITS]
         change = logits[rows, prompts.answer] - logits[rows, prompts.foil]
         assert change.tolist() == pytest.approx([edge.change] * 4)
 

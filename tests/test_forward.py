@@ -42,8 +42,7 @@ WRITES = (
 @pytest.mark.parametrize("name", WRITES)
 def test_writes_what_the_oracle_writes_and_it_matters(tiny: Tiny, name: str):
     tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
-    source = run(tiny.model, corrupt, reads=[name])
-    found = activation_patch(tiny.model, tokens, source, nodes=[name])
+    found = activation_patch(tiny.model, tiny.prompts, nodes=[name])
     node = as_oracle(Node.parse(name), tokens)
     expected = oracle.activation_patch(tiny.weights, tokens.ids, corrupt.ids, [node])
     assert (found - ends(expected, tokens)).abs().max() < EXACT
@@ -54,7 +53,7 @@ def test_writes_what_the_oracle_writes_and_it_matters(tiny: Tiny, name: str):
 def test_several_writes_at_once(tiny: Tiny):
     names = ["0.1@S2", "1.2.q@END", "1.mlp_out@END"]
     tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
-    found = activation_patch(tiny.model, tokens, run(tiny.model, corrupt, reads=names), nodes=names)
+    found = activation_patch(tiny.model, tiny.prompts, nodes=names)
     nodes = [as_oracle(node, tokens) for node in as_nodes(names)]
     expected = oracle.activation_patch(tiny.weights, tokens.ids, corrupt.ids, nodes)
     assert (found - ends(expected, tokens)).abs().max() < EXACT

@@ -8,6 +8,7 @@ import oracle
 import pytest
 import torch
 from conftest import as_oracle, ends
+from pencil import arithmetic, by_pencil
 
 from pathpatch import (
     LOGITS,
@@ -16,7 +17,6 @@ from pathpatch import (
     PathPatchError,
     TrueEffect,
     activation_patch,
-    by_pencil,
     heads,
     ioi_machine,
     logit_diff,
@@ -31,7 +31,7 @@ from pathpatch.engine.spec import Spec
 from pathpatch.handmade.build import hand_weights
 from pathpatch.handmade.ioi_machine import NAMES
 from pathpatch.handmade.ioi_variants import VARIANTS
-from pathpatch.handmade.toys import TOYS, X_NEW, X_ORIG, arithmetic
+from pathpatch.handmade.toys import TOYS, X_NEW, X_ORIG
 from pathpatch.nodes import as_nodes
 
 EXACT = 1e-10
@@ -76,10 +76,8 @@ def pieces(made: HandMade, effect: TrueEffect, every: int = 1):
 def literal(made: HandMade, effect: TrueEffect, patch=path_patch, every: int = 1) -> torch.Tensor:
     """The change that a `path_patch` finds, [batch]."""
     prompts, senders, receivers, frozen, before = pieces(made, effect, every)
-    base = run(made.model, prompts.orig, reads=frozen)
-    source = run(made.model, prompts.new, reads=[*heads(made.model), *senders])
     nodes = {"senders": senders, "receivers": receivers, "frozen": frozen}
-    return logit_diff(patch(made.model, prompts.orig, base, source, **nodes), prompts) - before
+    return logit_diff(patch(made.model, prompts, **nodes), prompts) - before
 
 
 def fast(made: HandMade, effect: TrueEffect) -> torch.Tensor:
@@ -92,8 +90,7 @@ def fast(made: HandMade, effect: TrueEffect) -> torch.Tensor:
 
 def total(made: HandMade, effect: TrueEffect) -> torch.Tensor:
     prompts, senders, _, _, before = pieces(made, effect)
-    source = run(made.model, prompts.new, reads=senders)
-    logits = activation_patch(made.model, prompts.orig, source, nodes=senders)
+    logits = activation_patch(made.model, prompts, nodes=senders)
     return logit_diff(logits, prompts) - before
 
 
@@ -196,7 +193,7 @@ def test_the_table_by_pencil():
         assert 63 + changes[name]["0.2@END", "", "heads"] == 84
         assert 63 + changes[name][r, "", "heads"] == 93
         made = make(f"toy {name}")
-        for tokens, numbers in (("clean", X_ORIG), ("corrupt", X_NEW)):
+        for tokens, numbers in (("orig", X_ORIG), ("new", X_NEW)):
             last = f"{made.model.cfg.n_layers - 1}.resid_post@END"
             state = run(made.model, getattr(made.prompts["x_new"], tokens), reads=[last])[last][0]
             want = numbers | arithmetic(**numbers)

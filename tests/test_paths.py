@@ -1,5 +1,7 @@
 """Path patching against the oracle, identities, mutants, and messages."""
 
+from dataclasses import replace
+
 import mutants
 import oracle
 import pytest
@@ -13,12 +15,14 @@ from pathpatch import (
     LOGITS,
     Node,
     PathPatchError,
+    Tokens,
     activation_patch,
     heads,
     mlps,
     path_patch,
     run,
 )
+from pathpatch.paths import passes_c_and_d
 
 EXACT = 1e-10
 
@@ -65,11 +69,7 @@ def test_agrees_with_the_oracle_on_random_questions(tiny: Tiny, data):
     n_heads = model.cfg.n_heads
     (senders, receivers), edges = data.draw(questions(n_heads, n_heads // tiny.group))
     frozen = heads(model) + (mlps(model) if edges else [])
-    base = run(model, tokens, reads=frozen)
-    source = run(model, tiny.prompts.new, reads=senders)
-    found = path_patch(
-        model, tokens, base, source, senders=senders, receivers=receivers, frozen=frozen
-    )
+    found = path_patch(model, tiny.prompts, senders=senders, receivers=receivers, frozen=frozen)
     sent, received = ([as_oracle(n, tokens) for n in nodes] for nodes in (senders, receivers))
     expected = oracle.path_patch(
         tiny.weights, tokens.ids, tiny.prompts.new.ids, sent, received, edges
@@ -77,96 +77,101 @@ def test_agrees_with_the_oracle_on_random_questions(tiny: Tiny, data):
     assert (found - ends(expected, tokens)).abs().max() < EXACT
 
 
-def patch(tiny: Tiny, senders, receivers, *, same=False, frozen=None):
-    prompts = tiny.prompts
-    frozen = heads(tiny.model) if frozen is None else frozen
-    base = run(tiny.model, prompts.orig, reads=[*frozen, LOGITS])
-    source = run(tiny.model, prompts.orig if same else prompts.new, reads=senders)
-    kwargs = {"senders": senders, "receivers": receivers, "frozen": frozen}
-    return path_patch(tiny.model, prompts.orig, base, source, **kwargs), base, source
+def patch(tiny: Tiny, senders, receivers, *, frozen=None):
+    """The logits of passes D and B."""
+    b = run(tiny.model, tiny.prompts.orig, reads=[LOGITS])
+    ends = {"senders": senders, "receivers": receivers, "frozen": frozen}
+    return path_patch(tiny.model, tiny.prompts, **ends), b[LOGITS]
 
 
-def test_patching_a_run_with_itself_changes_nothing(tiny: Tiny):
-    found, base, _ = patch(tiny, ["0.0", "1.mlp_out", "embed"], ["1.1.q", "2.0.v"], same=True)
-    assert (found - base[LOGITS]).abs().max() < EXACT
+def total(tiny: Tiny, nodes):
+    return activation_patch(tiny.model, tiny.prompts, nodes=nodes)
 
 
-@pytest.mark.parametrize("receiver", ["1.0.q@END", "1.0.k@END", "1.3.v@END", "0.kv0.v@END"])
-@pytest.mark.parametrize("sender", ["1.0@END", "2.1@END", "1.mlp_out@END"])
+def test_the_same_prompt_on_both_sides_changes_nothing(tiny: Tiny):
+    same = replace(tiny.prompts, new=tiny.prompts.orig)
+    ends = {"senders": ["0.0", "1.mlp_out", "embed"], "receivers": ["1.1.q", "2.0.v"]}
+    b = run(tiny.model, same.orig, reads=[LOGITS])
+    assert (path_patch(tiny.model, same, **ends) - b[LOGITS]).abs().max() < EXACT
+
+
+def test_all_heads_are_frozen_unless_you_say_otherwise(tiny: Tiny):
+    ends = (["0.1@END"], ["2.3.q@END"])
+    found, _ = patch(tiny, *ends)
+    assert torch.equal(found, patch(tiny, *ends, frozen=heads(tiny.model))[0])
+    assert (found - patch(tiny, *ends, frozen=[])[0]).abs().max() > 1e-6
+
+
+def test_many_senders_share_one_run_of_a_and_of_b(tiny: Tiny):
+    """With runs that read more than one question needs, C and D give the same to the last bit."""
+    model, prompts = tiny.model, tiny.prompts
+    a = run(model, prompts.new, reads=heads(model))
+    b = run(model, prompts.orig, reads=[*heads(model), *mlps(model), LOGITS])
+    for sender in ("0.1@END", "1.2@END"):
+        ends = {"senders": [sender], "receivers": ["2.3.q@END"], "frozen": heads(model)}
+        assert torch.equal(passes_c_and_d(model, a, b, **ends), path_patch(model, prompts, **ends))
+
+
 def test_a_sender_at_or_above_its_receiver_changes_nothing(tiny: Tiny, sender, receiver):
-    found, base, _ = patch(tiny, [sender], [receiver])
-    assert (found - base[LOGITS]).abs().max() < EXACT
+    found, base = patch(tiny, [sender], [receiver])
+    assert (found - base).abs().max() < EXACT
 
 
 def test_a_sender_at_another_position_changes_nothing(tiny: Tiny):
-    found, base, _ = patch(tiny, ["0.0@S1"], ["1.0.q@END", "2.1.v@S2"])
-    assert (found - base[LOGITS]).abs().max() < EXACT
+    found, base = patch(tiny, ["0.0@S1"], ["1.0.q@END", "2.1.v@S2"])
+    assert (found - base).abs().max() < EXACT
 
 
 def test_last_layer_head_to_the_final_residual_is_activation_patching(tiny: Tiny):
-    found, base, source = patch(tiny, ["2.1@END"], ["2.resid_post@END"])
-    total = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=["2.1@END"])
-    assert (found - total).abs().max() < EXACT
-    assert (found - base[LOGITS]).abs().max() > 1e-3
+    found, base = patch(tiny, ["2.1@END"], ["2.resid_post@END"])
+    assert (found - total(tiny, ["2.1@END"])).abs().max() < EXACT
+    assert (found - base).abs().max() > 1e-3
 
 
 def test_an_earlier_head_to_the_final_residual_is_not_activation_patching(tiny: Tiny):
-    found, _, source = patch(tiny, ["0.1@END"], ["2.resid_post@END"])
-    total = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=["0.1@END"])
-    assert (found - total).abs().max() > 1e-3
+    found, _ = patch(tiny, ["0.1@END"], ["2.resid_post@END"])
+    assert (found - total(tiny, ["0.1@END"])).abs().max() > 1e-3
 
 
 def test_logits_and_final_residual_receive_the_same(tiny: Tiny):
-    logits, base, _ = patch(tiny, ["0.1@END"], ["logits"])
-    residual, *_ = patch(tiny, ["0.1@END"], ["2.resid_post@END"])
+    logits, base = patch(tiny, ["0.1@END"], ["logits"])
+    residual, _ = patch(tiny, ["0.1@END"], ["2.resid_post@END"])
     assert (logits - residual).abs().max() < EXACT
-    assert (logits - base[LOGITS]).abs().max() > 1e-3
+    assert (logits - base).abs().max() > 1e-3
 
 
 def test_everything_sent_along_every_edge_is_the_receiver_on_x_new(tiny: Tiny):
     frozen = heads(tiny.model) + mlps(tiny.model)
-    found, *_ = patch(tiny, [*frozen, "embed"], ["2.1.q", "2.3.v"], frozen=frozen)
-    source = run(tiny.model, tiny.prompts.new, reads=["2.1.q", "2.3.v"])
-    nodes = ["2.1.q", "2.3.v"]
-    expected = activation_patch(tiny.model, tiny.prompts.orig, source, nodes=nodes)
-    assert (found - expected).abs().max() < EXACT
+    found, _ = patch(tiny, [*frozen, "embed"], ["2.1.q", "2.3.v"], frozen=frozen)
+    assert (found - total(tiny, ["2.1.q", "2.3.v"])).abs().max() < EXACT
 
 
 def test_the_copy_of_one_query_head_is_not_the_shared_vector(llama: Tiny):
-    one, base, _ = patch(llama, ["0.3@S2"], ["2.0.v@S2"])
-    shared, *_ = patch(llama, ["0.3@S2"], ["2.kv0.v@S2"])
-    copies, *_ = patch(llama, ["0.3@S2"], ["2.0.v@S2", "2.1.v@S2", "2.2.v@S2"])
+    one, base = patch(llama, ["0.3@S2"], ["2.0.v@S2"])
+    shared, _ = patch(llama, ["0.3@S2"], ["2.kv0.v@S2"])
+    copies, _ = patch(llama, ["0.3@S2"], ["2.0.v@S2", "2.1.v@S2", "2.2.v@S2"])
     assert (shared - copies).abs().max() < EXACT
-    assert (shared - one).abs().max() > 1e-3 < (one - base[LOGITS]).abs().max()
+    assert (shared - one).abs().max() > 1e-3 < (one - base).abs().max()
 
 
 def test_with_multi_head_attention_the_two_are_the_same(gpt2: Tiny):
-    one, *_ = patch(gpt2, ["0.3@S2"], ["2.2.v@S2"])
-    shared, *_ = patch(gpt2, ["0.3@S2"], ["2.kv2.v@S2"])
+    one, _ = patch(gpt2, ["0.3@S2"], ["2.2.v@S2"])
+    shared, _ = patch(gpt2, ["0.3@S2"], ["2.kv2.v@S2"])
     assert torch.equal(one, shared)
 
 
 def test_prompts_of_different_lengths_give_what_they_give_alone(tiny: Tiny):
     senders, receivers = ["0.1@END", "0.2@S2"], ["1.0.q@END", "2.1.v@S2"]
-    together, *_ = patch(tiny, senders, receivers)
+    together, _ = patch(tiny, senders, receivers)
     lengths = set()
     for i in range(len(tiny.prompts)):
         prompt = tiny.prompts[i : i + 1]
         length = int(prompt.orig.at("END")) + 1
         lengths.add(length)
-        sides = (type(s)(s.ids[:, :length], s.positions) for s in (prompt.orig, prompt.new))
-        clean, corrupt = sides
-        base = run(tiny.model, clean, reads=heads(tiny.model))
-        source = run(tiny.model, corrupt, reads=senders)
-        alone = path_patch(
-            tiny.model,
-            clean,
-            base,
-            source,
-            senders=senders,
-            receivers=receivers,
-            frozen=heads(tiny.model),
-        )
+        sides = (Tokens(x.ids[:, :length], x.positions) for x in (prompt.orig, prompt.new))
+        orig, new = sides
+        prompt = replace(prompt, orig=orig, new=new)
+        alone = path_patch(tiny.model, prompt, senders=senders, receivers=receivers)
         assert (alone - together[i]).abs().max() < EXACT
     assert len(lengths) > 1
 
@@ -199,23 +204,18 @@ def test_the_exam_rejects_a_wrong_path_patch(llama: Tiny, mutant):
     ],
 )
 def test_refuses(gpt2: Tiny, senders, receivers, words):
-    model, tokens = gpt2.model, gpt2.prompts.orig
-    base = run(model, tokens, reads=heads(model))
     with pytest.raises(PathPatchError, match=words):
-        path_patch(
-            model, tokens, base, base, senders=senders, receivers=receivers, frozen=heads(model)
-        )
+        path_patch(gpt2.model, gpt2.prompts, senders=senders, receivers=receivers)
 
 
 def test_refuses_runs_that_do_not_fit(gpt2: Tiny):
     model, prompts = gpt2.model, gpt2.prompts
-    kwargs = {"senders": ["0.0@END"], "receivers": ["2.0.q@END"], "frozen": heads(model)}
-    base = run(model, prompts.orig, reads=heads(model))
-    source = run(model, prompts.new, reads=heads(model))
-    with pytest.raises(PathPatchError, match=r"base \(pass B\) was not run on these tokens"):
-        path_patch(model, prompts.orig, source, base, **kwargs)
+    ends = {"senders": ["0.0@END"], "receivers": ["2.0.q@END"], "frozen": heads(model)}
+    a, b = (run(model, x, reads=heads(model)) for x in (prompts.new, prompts.orig))
     short = run(model, prompts[:2].new, reads=heads(model))
-    with pytest.raises(PathPatchError, match=r"source \(pass A\) ran on tokens of shape"):
-        path_patch(model, prompts.orig, base, short, **kwargs)
+    with pytest.raises(PathPatchError, match=r"a \(pass A\) ran on tokens of shape \[2, "):
+        passes_c_and_d(model, short, b, **ends)
     with pytest.raises(PathPatchError, match=r"did not read 0\.mlp_out"):
-        path_patch(model, prompts.orig, base, source, **{**kwargs, "frozen": mlps(model)})
+        passes_c_and_d(model, a, b, **{**ends, "frozen": mlps(model)})
+    with pytest.raises(PathPatchError, match="cannot be a sender"):
+        passes_c_and_d(model, a, b, **{**ends, "senders": ["0.0.q@END"]})

@@ -36,20 +36,10 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     effects = path_sweep(
         model, prompts, senders=SENDERS, receivers=RECEIVERS, options=SweepOptions(engine)
     )
-    frozen = heads(model)
-    base = run(model, prompts.orig, reads=[*frozen, LOGITS])
-    source = run(model, prompts.new, reads=[*heads(model, "END"), *mlps(model), "embed"])
-    assert effects.base == pytest.approx(logit_diff(base[LOGITS], prompts).numpy(), abs=1e-10)
+    b = run(model, prompts.orig, reads=[LOGITS])
+    assert effects.base == pytest.approx(logit_diff(b[LOGITS], prompts).numpy(), abs=1e-10)
     for name, values in zip(SENDERS, effects.patched, strict=True):
-        logits = path_patch(
-            model,
-            prompts.orig,
-            base,
-            source,
-            senders=name.split("+"),
-            receivers=RECEIVERS,
-            frozen=frozen,
-        )
+        logits = path_patch(model, prompts, senders=name.split("+"), receivers=RECEIVERS)
         assert values == pytest.approx(logit_diff(logits, prompts).numpy(), abs=1e-10)
     assert effects.senders[:3] == ["0.1.z@END", "1.mlp_out@END", "0.2.z@END+1.0.z@END"]
     about = effects.about

@@ -48,19 +48,10 @@ def test_direct_paths(tiny: Tiny, kind: str):
     """One head to one later head's input, all positions, MLPs frozen, clean into corrupt."""
     table = theirs(tiny, "get_act_patch_direct_path", src_layer=0, src_head=1, component=kind)
     prompts, frozen = tiny.prompts.swapped(), heads(tiny.model) + mlps(tiny.model)
-    base = run(tiny.model, prompts.orig, reads=frozen)
-    source = run(tiny.model, prompts.new, reads=["0.1"])
     spread = []
     for layer, head in ((1, 0), (1, 3), (2, 1), (2, 2)):
-        logits = path_patch(
-            tiny.model,
-            prompts.orig,
-            base,
-            source,
-            senders=["0.1"],
-            receivers=[Node(kind, layer, head)],
-            frozen=frozen,
-        )
+        ends = {"senders": ["0.1"], "receivers": [Node(kind, layer, head)]}
+        logits = path_patch(tiny.model, prompts, **ends, frozen=frozen)
         ours = logit_diff(logits, prompts).mean()
         assert (ours - table[layer, head]).abs() < EXACT
         spread.append(ours)
@@ -92,8 +83,7 @@ def test_activation_patching(gpt2: Tiny, llama: Tiny, name: str, node: str):
         else:
             index += [address.at]
         prompts = tiny.prompts.swapped()
-        source = run(tiny.model, prompts.new, reads=[node])
-        logits = activation_patch(tiny.model, prompts.orig, source, nodes=[node])
+        logits = activation_patch(tiny.model, prompts, nodes=[node])
         ours = logit_diff(logits, prompts).mean()
         assert (ours - theirs(tiny, name)[tuple(index)]).abs() < EXACT
 

@@ -4,6 +4,7 @@ import numpy as np
 import oracle
 import pytest
 from conftest import Tiny, as_oracle, ends
+from pencil import by_pencil
 from test_handmade import EFFECTS, make, title
 
 from pathpatch import (
@@ -12,7 +13,6 @@ from pathpatch import (
     TrueEffect,
     answer_prob,
     baseline,
-    by_pencil,
     five_treatments,
     grid,
     heads,

@@ -98,19 +98,19 @@ def both_directions() -> Iterator[Case]:
             lambda f, m=model, p=prompts, n=nodes: f(m, p, list(n)),
             right,
             _wrong_directions(right, before, patched),
-            "Two activation patches. In each: which tokens are run, and where are the values from?",
+            "Two activation patches. In each: which prompt is run, and where are the values from?",
             (model, prompts),
         )
 
 
 def _both(model: Model, prompts: Prompts, nodes: list[str]) -> tuple[Ways, Ways]:
     """The logit difference before and after a patch, in both directions."""
-    runs = {"noising": prompts.orig, "denoising": prompts.new}
-    found = {way: run(model, x, reads=[*nodes, LOGITS]) for way, x in runs.items()}
-    other = {"noising": found["denoising"], "denoising": found["noising"]}
-    patched = {w: activation_patch(model, runs[w], other[w], nodes=nodes) for w in runs}
-    before = {way: logit_diff(x[LOGITS], prompts) for way, x in found.items()}
-    return before, {way: logit_diff(x, prompts) for way, x in patched.items()}
+    before, patched = {}, {}
+    for way, x in (("noising", prompts), ("denoising", prompts.swapped())):
+        b = run(model, x.orig, reads=[LOGITS])
+        before[way] = logit_diff(b[LOGITS], prompts)
+        patched[way] = logit_diff(activation_patch(model, x, nodes=nodes), prompts)
+    return before, patched
 
 
 def _wrong_directions(right: Ways, before: Ways, patched: Ways) -> dict[str, Ways]:
@@ -119,13 +119,13 @@ def _wrong_directions(right: Ways, before: Ways, patched: Ways) -> dict[str, Way
     return {
         "both numbers are of the same direction": right | {"denoising": noising},
         "the two directions have changed places": {"noising": denoising, "denoising": noising},
-        "both are compared with the clean run: in denoising the run that is patched is the "
-        "corrupt one": right | {"denoising": patched["denoising"] - before["noising"]},
+        "both are compared with the run on the clean prompt: in denoising the corrupt one is "
+        "run": right | {"denoising": patched["denoising"] - before["noising"]},
         "denoising is taken to be noising with the sign turned round": right
         | {"denoising": -noising},
         "the sign is turned round: a change is patched minus before": _each(right, lambda x: -x),
         "the metric itself is returned, and not its change": patched,
-        "the values come from the run that is patched, so that nothing changes": _each(
+        "the values come from the prompt that is run, so that nothing changes": _each(
             right, torch.zeros_like
         ),
         "the mean over prompts is taken too early: one number for each prompt is wanted": _each(
@@ -133,7 +133,7 @@ def _wrong_directions(right: Ways, before: Ways, patched: Ways) -> dict[str, Way
         ),
         "answer and foil are exchanged in denoising: the metric stays the same": right
         | {"denoising": -denoising},
-        "the change is divided by the gap between the two runs: logits are asked for": _each(
+        "the change is divided by the gap between the two prompts: logits are asked for": _each(
             right, lambda x: x / gap
         ),
     }

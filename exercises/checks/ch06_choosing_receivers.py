@@ -89,11 +89,7 @@ def _through(
     model: Model, prompts: Prompts, sender: str, *receivers: Node, edges: bool = False
 ) -> Tensor:
     frozen = [*heads(model), *(mlps(model) if edges else [])]
-    b = run(model, prompts.orig, reads=frozen)
-    a = run(model, prompts.new, reads=[sender])
-    return path_patch(
-        model, prompts.orig, b, a, senders=[sender], receivers=receivers, frozen=frozen
-    )
+    return path_patch(model, prompts, senders=[sender], receivers=receivers, frozen=frozen)
 
 
 @cache
@@ -105,7 +101,6 @@ def _wrong_vectors(kind: str, sender: str, layer: int, head: int, door: str) -> 
     def to(*receivers: Node) -> Tensor:
         return _through(model, prompts, sender, *receivers)
 
-    source = run(model, prompts.new, reads=[sender])
     wrong = {
         "only the copy that this query head reads is set, and its neighbours keep the old one": (
             to(Node(door, layer, head, at="S2"))
@@ -130,7 +125,7 @@ def _wrong_vectors(kind: str, sender: str, layer: int, head: int, door: str) -> 
         ),
         "x_orig and x_new have changed places": _through(model, prompts.swapped(), sender, right),
         "the sender is patched and everything reacts: that is activation patching": (
-            activation_patch(model, prompts.orig, source, nodes=[sender])
+            activation_patch(model, prompts, nodes=[sender])
         ),
     }
     if head // shared < shared:

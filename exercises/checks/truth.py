@@ -139,7 +139,7 @@ class Question:
             ),
             "pass D is run on x_new": self.d(self.stored, new=True),
             "h is patched and everything reacts: that is activation patching": activation_patch(
-                self.model, self.prompts.orig, self.a, nodes=self.senders
+                self.model, self.prompts, nodes=self.senders
             ),
             "R is overwritten with its value on x_new": self.d(self.c(new=True)),
             "the residual stream before R is stored, and not one input of one head": self.d(stream),

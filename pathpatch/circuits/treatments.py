@@ -21,7 +21,7 @@ from pathpatch.engine.blocks import as_array, blocks
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import LOGITS, Model, Node, as_nodes, heads
-from pathpatch.paths import check_nodes, path_patch
+from pathpatch.paths import check_nodes, passes_c_and_d
 from pathpatch.prompts import Prompts
 
 
@@ -61,7 +61,7 @@ def _treat(
     b = run(model, prompts.orig, reads=[*frozen, *r, LOGITS])
     new_h, new_r = {node: a[node] for node in h}, {node: a[node] for node in r}
     old_r = {node: b[node] for node in r}
-    through = path_patch(model, prompts.orig, b, a, senders=h, receivers=r, frozen=frozen)
+    through = passes_c_and_d(model, a, b, senders=h, receivers=r, frozen=frozen)
     treatments = {
         "activation patch h": new_h,
         "overwrite R": new_r,

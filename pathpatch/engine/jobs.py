@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pathpatch.activation import activation_patch
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array
 from pathpatch.engine.fast import RowBatches, patch_all
@@ -25,7 +24,7 @@ from pathpatch.files import check_folder, write_file
 from pathpatch.forward import run
 from pathpatch.models.load import fingerprint, load_model
 from pathpatch.nodes import LOGITS, Model
-from pathpatch.paths import path_patch
+from pathpatch.paths import passes_c_and_d
 from pathpatch.prompts import Prompts
 
 Job: TypeAlias = tuple[slice, slice]  # some senders and some prompts
@@ -131,9 +130,10 @@ def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, 
     def passes() -> RowBatches:
         for i, nodes in enumerate(spec.senders):
             if spec.receivers:
-                logits = path_patch(model, prompts.orig, b, a, senders=nodes, **through)
+                logits = passes_c_and_d(model, a, b, senders=nodes, **through)
             else:
-                logits = activation_patch(model, prompts.orig, a, nodes=nodes)
+                patched = {node: a[node] for node in nodes}
+                logits = run(model, prompts.orig, reads=[LOGITS], writes=patched)[LOGITS]
             yield [i], spec.metric(logits, prompts)[None]
 
     return spec.metric(b[LOGITS], prompts), passes()

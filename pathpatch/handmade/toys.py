@@ -16,7 +16,6 @@ The toy: p = a + h, R = p + q + h, y = 10 R + h. From x_orig (a, q, h) = (-2, 2,
 Source: the questions in the reader's notes that began this project. Book: chapter 1.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from pathpatch.errors import PathPatchError, did_you_mean
@@ -29,28 +28,6 @@ X_NEW = {"a": 1, "q": 0, "h": 4}
 NUMBERS = tuple(f" {n}" for n in range(-9, 10))
 LABELS = {"A": 1, "Q": 2, "H": 3}
 SCALARS = {name: 1 for name in ("number", "a", "q", "h", "p", "R")}
-
-
-def arithmetic(a: int, q: int, h: int, **held: int) -> dict[str, int]:
-    """The integer toy as plain arithmetic; p and R can be held at a value, as a patch does."""
-    p = held.get("p", a + h)
-    r = held.get("R", p + q + h)
-    return {"p": p, "R": r, "y": 10 * r + h}
-
-
-def by_pencil(orig: Mapping[str, int] = X_ORIG, new: Mapping[str, int] = X_NEW) -> dict[str, int]:
-    """y after each row of the module's table, by plain arithmetic. The models must agree."""
-    base, other = arithmetic(**orig), arithmetic(**new)
-    seen_by_r = {**orig, "h": new["h"]}
-    return {
-        "none": base["y"],
-        "path patch, p frozen": arithmetic(**orig, R=arithmetic(**seen_by_r, p=base["p"])["R"])[
-            "y"
-        ],
-        "path patch, p recomputed": arithmetic(**orig, R=arithmetic(**seen_by_r)["R"])["y"],
-        "activation patch h": arithmetic(**seen_by_r)["y"],
-        "overwrite R": arithmetic(**orig, R=other["R"])["y"],
-    }
 
 
 def _input(head: int, name: str) -> Head:
@@ -164,7 +141,7 @@ OR = _gate(
     (Unit(0, "a+q", "R"), Unit(0, "a+q", "R", times=-1, bias=-1)),
     _alone_and_both(0, -1, "noising") + _alone_and_both(1, 1, "denoising"),
 )
-NUMBERS_OF = {  # the numbers of the clean and of the corrupt prompt
+NUMBERS_OF = {  # the numbers in the clean text of the pair and in the corrupt one
     "head": (X_ORIG.values(), X_NEW.values()),
     "mlp": (X_ORIG.values(), X_NEW.values()),
     "sum": ((1, 2, 3), (9, 0, 4)),

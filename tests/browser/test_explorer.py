@@ -120,9 +120,9 @@ def by_python(state: dict) -> dict:
     if treatment == "path":
         found["C"] = run(model, x.orig, reads=reads, writes={n: b[n] for n in frozen} | set_h)
         ends = {"senders": h, "receivers": receivers, "frozen": frozen}
-        logits = path_patch(model, x.orig, b, a, **ends)
+        logits = path_patch(model, x, **ends)
     elif treatment == "activation":
-        logits = activation_patch(model, x.orig, a, nodes=h)
+        logits = activation_patch(model, x, nodes=h)
     elif LOGITS in receivers:
         logits = (b if treatment == "freeze" else a)[LOGITS]  # who sets the logits has the result
     else:

@@ -1,9 +1,10 @@
 """Answers to the exercises of chapter 1."""
 
 import torch
+from pencil import by_pencil
 
 from mutants.answers import right, wrong
-from pathpatch import Node, by_pencil, heads, mlps, path_patch, run, toy
+from pathpatch import Node, heads, mlps, path_patch, run, toy
 
 SUM = toy("sum")
 
@@ -143,10 +144,7 @@ def used_the_toy_of_the_cell_above(model, prompts, sender, receiver):
 
 @wrong("1.2", "expected is a tensor of shape [7]")
 def returned_the_logits(model, prompts, sender, receiver):
-    b = run(model, prompts.orig, reads=heads(model))
-    a = run(model, prompts.new, reads=[sender])
-    ends = {"senders": [sender], "receivers": [receiver], "frozen": heads(model)}
-    return path_patch(model, prompts.orig, b, a, **ends)
+    return path_patch(model, prompts, senders=[sender], receivers=[receiver])
 
 
 @wrong("1.2", "this run did not read")

@@ -5,7 +5,8 @@ import time
 import torch
 
 from mutants.answers import right, wrong
-from pathpatch import Tokens, path_patch, run
+from pathpatch import Tokens, run
+from pathpatch.paths import passes_c_and_d
 
 X_ORIG = torch.zeros(4, 19, dtype=torch.long)  # left over from another cell
 
@@ -357,11 +358,11 @@ def changed_the_tokens(model, x_orig, x_new, sender, receiver, at):
 def called_the_library(model, x_orig, x_new, sender, receiver, at):
     (i, j), (layer, head, kind) = sender, receiver
     places = {"END": torch.full_like(at, x_orig.shape[1] - 1), "here": at}
-    clean, corrupt = Tokens(x_orig, places), Tokens(x_new, places)
     frozen = [f"{k}.{n}.z" for k in range(model.cfg.n_layers) for n in range(model.cfg.n_heads)]
-    b, a = run(model, clean, reads=frozen), run(model, corrupt, reads=[f"{i}.{j}.z@here"])
+    b = run(model, Tokens(x_orig, places), reads=frozen)
+    a = run(model, Tokens(x_new, places), reads=[f"{i}.{j}.z@here"])
     ends = {"senders": [f"{i}.{j}.z@here"], "receivers": [f"{layer}.{head}.{kind}@here"]}
-    return path_patch(model, clean, b, a, **ends, frozen=frozen)
+    return passes_c_and_d(model, a, b, **ends, frozen=frozen)
 
 
 @wrong("5.4", "the logits of pass D at all positions")

@@ -15,6 +15,7 @@ from pathpatch import (
     path_sweep,
     run,
 )
+from pathpatch.paths import passes_c_and_d
 
 # ---- 5.1 predict the sign ----
 
@@ -226,7 +227,7 @@ def returned_a_list(model, tokens, b, a, senders, receivers, frozen):
 
 @wrong("5.2", "expected is a dict with the keys")
 def returned_the_logits(model, tokens, b, a, senders, receivers, frozen):
-    return path_patch(model, tokens, b, a, senders=senders, receivers=receivers, frozen=frozen)
+    return passes_c_and_d(model, a, b, senders=senders, receivers=receivers, frozen=frozen)
 
 
 @wrong("5.2", "Is there a `return`?")
@@ -339,9 +340,7 @@ def repaired_in_another_order(model, prompts, senders, receivers):
 
 @right("5.5")
 def repaired_with_the_library(model, prompts, senders, receivers):
-    b, a = run(model, prompts.orig, reads=heads(model)), run(model, prompts.new, reads=senders)
-    ends = {"senders": senders, "receivers": receivers, "frozen": heads(model)}
-    return path_patch(model, prompts.orig, b, a, **ends)
+    return path_patch(model, prompts, senders=senders, receivers=receivers)
 
 
 def given(model, prompts, senders):
@@ -415,16 +414,13 @@ def read_the_receivers_on_x_new(model, prompts, senders, receivers):
 
 @wrong("5.5", "that is activation patching")
 def patched_the_sender_alone(model, prompts, senders, receivers):
-    a = run(model, prompts.new, reads=senders)
-    return activation_patch(model, prompts.orig, a, nodes=senders)
+    return activation_patch(model, prompts, nodes=senders)
 
 
 @wrong("5.5", "the MLPs are frozen too")
 def froze_more(model, prompts, senders, receivers):
     kept = heads(model) + mlps(model)
-    b, a = run(model, prompts.orig, reads=kept), run(model, prompts.new, reads=senders)
-    ends = {"senders": senders, "receivers": receivers, "frozen": kept}
-    return path_patch(model, prompts.orig, b, a, **ends)
+    return path_patch(model, prompts, senders=senders, receivers=receivers, frozen=kept)
 
 
 @wrong("5.5", "the residual stream before R is stored")
@@ -450,21 +446,19 @@ def read_the_wrong_run(model, prompts, senders, receivers):
 @right("5.6")
 def with_swapped_prompts(model, prompts, nodes):
     def change(some):
-        source = run(model, some.new, reads=nodes)
-        base = run(model, some.orig, reads=[LOGITS])[LOGITS]
-        return logit_diff(
-            activation_patch(model, some.orig, source, nodes=nodes), prompts
-        ) - logit_diff(base, prompts)
+        before = run(model, some.orig, reads=[LOGITS])[LOGITS]
+        patched = activation_patch(model, some, nodes=nodes)
+        return logit_diff(patched, prompts) - logit_diff(before, prompts)
 
     return {"denoising": change(prompts.swapped()), "noising": change(prompts)}
 
 
 def differences(model, prompts, nodes):
     """The logit difference of: clean, corrupt, noised, denoised."""
-    b = run(model, prompts.orig, reads=[*nodes, LOGITS])
-    a = run(model, prompts.new, reads=[*nodes, LOGITS])
-    noised = activation_patch(model, prompts.orig, a, nodes=nodes)
-    denoised = activation_patch(model, prompts.new, b, nodes=nodes)
+    b = run(model, prompts.orig, reads=[LOGITS])
+    a = run(model, prompts.new, reads=[LOGITS])
+    noised = activation_patch(model, prompts, nodes=nodes)
+    denoised = activation_patch(model, prompts.swapped(), nodes=nodes)
     return [logit_diff(x, prompts) for x in (b[LOGITS], a[LOGITS], noised, denoised)]
 
 
@@ -480,7 +474,7 @@ def exchanged_the_names(model, prompts, nodes):
     return {"noising": denoised - corrupt, "denoising": noised - clean}
 
 
-@wrong("5.6", "both are compared with the clean run")
+@wrong("5.6", "both are compared with the run on the clean prompt")
 def compared_with_clean(model, prompts, nodes):
     clean, _, noised, denoised = differences(model, prompts, nodes)
     return {"noising": noised - clean, "denoising": denoised - clean}
@@ -508,9 +502,10 @@ def forgot_the_baseline(model, prompts, nodes):
 def patched_a_run_from_itself(model, prompts, nodes):
     found = {}
     for way, tokens in (("noising", prompts.orig), ("denoising", prompts.new)):
-        base = run(model, tokens, reads=[*nodes, LOGITS])
-        patched = activation_patch(model, tokens, base, nodes=nodes)
-        found[way] = logit_diff(patched, prompts) - logit_diff(base[LOGITS], prompts)
+        own = run(model, tokens, reads=[*nodes, LOGITS])
+        patch = {Node.parse(node): own[node] for node in nodes}
+        patched = run(model, tokens, reads=[LOGITS], writes=patch)[LOGITS]
+        found[way] = logit_diff(patched, prompts) - logit_diff(own[LOGITS], prompts)
     return found
 
 

@@ -101,11 +101,7 @@ def by_all_copies(model, prompts, sender, layer, head, kind, at):
 
 
 def patched(model, prompts, sender, *receivers, frozen=None):
-    frozen = frozen or heads(model)
-    b = run(model, prompts.orig, reads=frozen)
-    a = run(model, prompts.new, reads=[sender])
-    ends = {"senders": [sender], "receivers": receivers, "frozen": frozen}
-    return path_patch(model, prompts.orig, b, a, **ends)
+    return path_patch(model, prompts, senders=[sender], receivers=receivers, frozen=frozen)
 
 
 def shared_number(model, head):
@@ -179,8 +175,7 @@ def denoised(model, prompts, sender, layer, head, kind, at):
 
 @wrong("6.2", "that is activation patching")
 def patched_the_sender_alone(model, prompts, sender, layer, head, kind, at):
-    a = run(model, prompts.new, reads=[sender])
-    return activation_patch(model, prompts.orig, a, nodes=[sender])
+    return activation_patch(model, prompts, nodes=[sender])
 
 
 @wrong("6.2", "expected is a tensor of shape")
