@@ -35,7 +35,7 @@ WIDTH, GAP, LINE = 360, 4, 14  # in units of the picture
 
 
 @dataclass(frozen=True)
-class Pass:
+class DrawnPass:
     """One pass: what it read, which nodes were set and from which pass, what it went on with."""
 
     read: Run
@@ -72,9 +72,9 @@ def plan(made: HandMade, state: State) -> dict[str, dict[Node, str]]:
     return plans
 
 
-def passes(made: HandMade, state: State, shown: list[Node]) -> dict[str, Pass]:
+def passes(made: HandMade, state: State, shown: list[Node]) -> dict[str, DrawnPass]:
     """Passes A, B, C and D; without a path patch there is no C, and D is the patched run."""
-    x, done = find_prompt(made, state), dict[str, Pass]()
+    x, done = find_prompt(made, state), dict[str, DrawnPass]()
     rows = [Node("pattern", n.layer, n.head, at=n.at) for n in shown if n.kind == "z"]
     for name, origin in plan(made, state).items():
         writes = {node: done[source].read[node] for node, source in origin.items()}
@@ -86,7 +86,7 @@ def passes(made: HandMade, state: State, shown: list[Node]) -> dict[str, Pass]:
         origin = {n: source for n, source in origin.items() if source}
         values = {n: done[origin[n]].read[n] if n in origin else read[n] for n in shown}
         difference = logit_diff(values[LOGITS], x).item()
-        done[name] = Pass(read, origin, {n: v[0] for n, v in values.items()}, difference)
+        done[name] = DrawnPass(read, origin, {n: v[0] for n, v in values.items()}, difference)
     return done
 
 
@@ -112,7 +112,7 @@ def number(x: float) -> str:
     return f"{round(x, 2):g}".replace("-", "\N{MINUS SIGN}")
 
 
-def say(view: str, vector: list[float], measured: bool = False) -> str:
+def in_words(view: str, vector: list[float], measured: bool = False) -> str:
     """The coordinates that are not 0, by name: "say Anna 4". A 1 goes unsaid, mostly."""
     said, known = [], [word.strip() for word in FILLERS] if view == "word" else NAMES
     for i, x in enumerate(vector):
@@ -127,15 +127,15 @@ def words(design: Design, d_head: int, node: Node, vector: Tensor) -> str:
     """What a node holds."""
     numbers = vector.tolist()
     if node.head is None:
-        parts = [say(space, vector[design.where(space)].tolist()) for space in design.spaces]
+        parts = [in_words(space, vector[design.where(space)].tolist()) for space in design.spaces]
         return ", ".join(filter(None, parts))
     head = next(h for h in design.heads if (h.layer, h.head) == (node.layer, node.head))
     view, into, times = head.copy or ("", "", 1)
     size = design.spaces[into]
     if node.kind == "z":
-        return say(into, numbers[:size], times != 1)
+        return in_words(into, numbers[:size], times != 1)
     if node.kind == "v":
-        return say(view, [x / times for x in numbers[:size]])
+        return in_words(view, [x / times for x in numbers[:size]])
     parts, start = [], 0
     for _, key, strength in head.match:
         width = design.view(key).shape[1]
@@ -143,15 +143,15 @@ def words(design: Design, d_head: int, node: Node, vector: Tensor) -> str:
         if key == "first":
             continue  # the same everywhere: where a head rests
         if node.kind == "k":
-            parts.append(say(key, part))
+            parts.append(in_words(key, part))
         else:
             sought = [x / (strength * SHARP * d_head**0.5) for x in part]
-            found = say("" if width > 1 else key, sought)
+            found = in_words("" if width > 1 else key, sought)
             parts.append(found and f"{'seeks' if strength > 0 else 'avoids'} {found}")
     return ", ".join(filter(None, parts))
 
 
-def looks(x: Prompts, node: Node, found: Pass) -> str:
+def looks(x: Prompts, node: Node, found: DrawnPass) -> str:
     """Where a head looks, unless its output was set."""
     if node.kind != "z" or node in found.origin:
         return ""
@@ -164,7 +164,9 @@ def looks(x: Prompts, node: Node, found: Pass) -> str:
 # ---- Drawing ----
 
 
-def cell(made: HandMade, x: Prompts, node: Node, name: str, done: dict[str, Pass]) -> list[str]:
+def cell(
+    made: HandMade, x: Prompts, node: Node, name: str, done: dict[str, DrawnPass]
+) -> list[str]:
     """What was done to a node in a pass, and what it holds: lines of words."""
     found, vector = done[name], done[name].values[node]
     origin = found.origin.get(node)
@@ -184,7 +186,7 @@ def cell(made: HandMade, x: Prompts, node: Node, name: str, done: dict[str, Pass
     return [status(node, name, done), text]
 
 
-def status(node: Node, name: str, done: dict[str, Pass]) -> str:
+def status(node: Node, name: str, done: dict[str, DrawnPass]) -> str:
     """Set, stored, or neither."""
     if origin := done[name].origin.get(node):
         return "frozen to B" if origin == "B" else f"patched from {origin}"
@@ -193,7 +195,7 @@ def status(node: Node, name: str, done: dict[str, Pass]) -> str:
     return "" if node.kind == "embed" else "computed" if name in "AB" else "recomputed"
 
 
-def paint(node: Node, name: str, done: dict[str, Pass], state: State) -> str:
+def paint(node: Node, name: str, done: dict[str, DrawnPass], state: State) -> str:
     """The classes of a box: its colours, hatching, and whether its value is not that of pass B."""
     origin = done[name].origin.get(node)
     role = {**dict.fromkeys(state["R"], "receiver"), **dict.fromkeys(state["h"], "sender")}

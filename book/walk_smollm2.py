@@ -21,12 +21,10 @@ from pathpatch import (
     heads,
     ioi_prompts,
     load_model,
-    logit_diff,
-    sweeps,
+    path_sweep,
 )
 from pathpatch.effects import About
-from pathpatch.engine.cost import plan_spec
-from pathpatch.engine.spec import Spec
+from pathpatch.nodes import node_set
 
 BOOK = Path(__file__).resolve().parent
 FILE, OUT = BOOK / "data" / "walk_smollm2.npz", BOOK.parent / "out" / "walk"
@@ -72,16 +70,16 @@ def senders(model, receiver):
     return [*below, "+".join(below), f"embed@{at}"]
 
 
-def measure(model, prompts, receiver):
+def sweep_in_groups(model, prompts, receiver):
     """One frame and order after another: then the prompts of a block have one length."""
     parts = []
     for j in range(GROUPS):
-        part, how = prompts[j::GROUPS], SweepOptions(folder=OUT / receiver / str(j))
+        part, how = prompts[j::GROUPS], SweepOptions(folder=OUT / receiver / str(j), quiet=True)
         if receiver == "whole":
-            parts.append(activation_sweep(model, part, DOORS, options=how))
+            parts.append(activation_sweep(model, part, nodes=DOORS, options=how))
         else:
-            spec = Spec.of(model, part, senders(model, receiver), [receiver], None, logit_diff)
-            parts.append(sweeps.measure(model, part, plan_spec(model, part, spec, how), how))
+            asked = {"senders": senders(model, receiver), "receivers": [receiver]}
+            parts.append(path_sweep(model, part, **asked, options=how))
     base, patched = np.empty(len(prompts)), np.empty((len(parts[0].senders), len(prompts)))
     for j, found in enumerate(parts):
         base[j::GROUPS], patched[:, j::GROUPS] = found.base, found.patched
@@ -91,7 +89,7 @@ def measure(model, prompts, receiver):
 
 def save(tables):
     """Changes in thousandths of a logit, as whole numbers: all that the page needs, and small."""
-    facts = {name: (e.senders, asdict(e.about)) for name, e in tables.items()}
+    facts = {name: (e.names, asdict(e.about)) for name, e in tables.items()}
     base = tables["whole"].base
     arrays = {name: np.round(1000 * e.change).astype(np.int16) for name, e in tables.items()}
     np.savez_compressed(FILE, facts=json.dumps(facts), base=base, **arrays)
@@ -101,10 +99,11 @@ def load(prompts):
     """Receiver -> its Effects, and under "whole" those of whole doors."""
     with np.load(FILE) as found:
         base, facts, groups = found["base"], json.loads(str(found["facts"])), prompts.templates
-        return {
-            name: Effects(senders, base, base + found[name] / 1000, About(**about), groups)
-            for name, (senders, about) in facts.items()
-        }
+        tables = {}
+        for name, (names, about) in facts.items():
+            sets, patched = [node_set(sender) for sender in names], base + found[name] / 1000
+            tables[name] = Effects(sets, base, patched, About(**about), groups)
+        return tables
 
 
 def rows(effects, chosen):
@@ -117,6 +116,6 @@ if __name__ == "__main__":
     model = load_model("smollm2")
     prompts = the_prompts(model)
     asked = sys.argv[1:] or [*RECEIVERS, "whole"]
-    tables = {receiver: measure(model, prompts, receiver) for receiver in asked}
+    tables = {receiver: sweep_in_groups(model, prompts, receiver) for receiver in asked}
     if not sys.argv[1:]:
         save(tables)

@@ -75,14 +75,14 @@ def check_these(chosen: Chosen) -> int:
     pages = {stem: read_page(stem) for stem in dict.fromkeys(e.stem for e in chosen)}
     for page in pages.values():
         if page.trouble:
-            say(f"Note: {page.trouble}\n")
+            print_now(f"Note: {page.trouble}\n")
     right = 0
     for exercise in chosen:
         verdict = check_page(pages[exercise.stem], exercise)
         right += verdict.right
-        say(f"{verdict.text}\n")
+        print_now(f"{verdict.text}\n")
     if len(chosen) > 1:
-        say(f"{right} of {len(chosen)} are right.")
+        print_now(f"{right} of {len(chosen)} are right.")
     return int(right < len(chosen))
 
 
@@ -98,15 +98,15 @@ def watch(chosen: Chosen, once: Callable[[], bool] = lambda: False) -> int:
 
     lab("gpt2")  # what takes seconds to load is loaded before somebody waits for it
     before = sources(chosen)
-    say("Watching. Save an exercise file to have it checked; Ctrl-C to stop.")
+    print_now("Watching. Save an exercise file to have it checked; Ctrl-C to stop.")
     while not once():
         time.sleep(PAUSE)
         now = sources(chosen)
         if changed := [e for e in chosen if now[e.id] != before[e.id]]:
             started = time.perf_counter()
-            say("")
+            print_now("")
             check_these(changed)
-            say(f"({time.perf_counter() - started:.1f} s)")
+            print_now(f"({time.perf_counter() - started:.1f} s)")
         before = now
     return 0
 
@@ -133,8 +133,8 @@ def put_back(chosen: Chosen) -> int:
     return 0
 
 
-def say(text: str) -> None:
-    """Print for a person who waits: at once."""
+def print_now(text: str) -> None:
+    """Print for a person who waits."""
     print(text, flush=True)
 
 

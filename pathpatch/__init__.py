@@ -8,7 +8,7 @@ tasks/       ioi facts
 models/      smollm2 tiny load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
-circuits/    circuit treatments knockouts evaluation subsets attribution discovery walk
+circuits/    circuit treatments knockouts evaluation subsets assessment attribution discovery walk
 pictures/    pen plots readout passes diagrams wiring
 cli/         options report commands
 
@@ -19,8 +19,8 @@ from types import ModuleType as _Module
 
 from pathpatch.activation import activation_patch
 from pathpatch.circuits.attribution import edge_attribution, node_attribution
-from pathpatch.circuits.circuit import Circuit, Edge
-from pathpatch.circuits.discovery import Rule, discover, edge_effects
+from pathpatch.circuits.circuit import Circuit, Edge, edge_effects
+from pathpatch.circuits.discovery import Rule, discover
 from pathpatch.circuits.evaluation import (
     Faithfulness,
     Gap,
@@ -32,8 +32,8 @@ from pathpatch.circuits.evaluation import (
 from pathpatch.circuits.knockouts import Ablation, Knockout
 from pathpatch.circuits.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.circuits.treatments import five_treatments
-from pathpatch.circuits.walk import ioi_walk
-from pathpatch.effects import Effects, strongest
+from pathpatch.circuits.walk import ioi_walk, strongest
+from pathpatch.effects import Effects
 from pathpatch.engine.cost import Plan, plan
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, baseline, path_sweep

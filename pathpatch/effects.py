@@ -1,20 +1,23 @@
 """The table that a sweep returns: every sender's metric on every prompt, summed up and saved."""
 
-import csv
-import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from pathpatch.errors import PathPatchError
 from pathpatch.files import write_file
-from pathpatch.nodes import node_set
+from pathpatch.nodes import Node, Sets, names, node_set
 from pathpatch.uncertainty import interval, sign_flip_test
 
 Array = np.ndarray
+_FORM: dict[str, Any] = {"index": False, "float_format": "{:.4f}".format}
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,44 @@ class About:
     prompts_sha256: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Effects:
     """A metric before (base) and after patching each sender, for every prompt.
 
+    Each row is a set of nodes that were patched together, its sender. All rows have the receivers
+    that `about` names, unless the rows are edges: then `receivers` has one node for each row.
+
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
+    seed: intervals and p values are drawn at random, each time from this seed. So a figure, a
+    printed table and a file of the same effects agree. `replace(effects, seed=1)` draws others.
+
+    Raises: PathPatchError when rows, prompts and values are not equally many.
     """
 
-    senders: list[str]
+    senders: Sets
     base: Float[Array, " batch"]
     patched: Float[Array, "sender batch"]
     about: About
     templates: list[str] = field(default_factory=list)
+    receivers: Sequence[Node] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rows, shape = len(self.senders), self.patched.shape
+        if shape != (rows, len(self.base)) or len(self.receivers) not in (0, rows):
+            raise PathPatchError(
+                f"{rows} senders on {len(self.base)} prompts came with patched values of shape "
+                f"{shape} and {len(self.receivers)} receivers (one for each sender, or none)"
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The rows as they are printed: "9.6.z@END", or "0.1.z@S2 -> 2.0.k@S2" for an edge."""
+        senders = names(self.senders)
+        if not self.receivers:
+            return senders
+        return [f"{a} -> {b}" for a, b in zip(senders, self.receivers, strict=True)]
 
     @property
     def change(self) -> Float[Array, "sender batch"]:
@@ -71,76 +99,102 @@ class Effects:
         """
         return (100 * self.change / np.where(self.base == 0, np.nan, self.base)).mean(1)
 
-    def interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
+    def interval(self) -> Float[Array, "sender 2"]:
         """95 % bootstrap interval of each mean change, over templates. NaN if there is only one.
 
         For each sender by itself: of 100 senders that do nothing, about 5 intervals exclude zero.
         """
-        return interval(self.change, generator, self.templates)
+        return interval(self.change, np.random.default_rng(self.seed), self.templates)
 
-    def percent_interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
+    def percent_interval(self) -> Float[Array, "sender 2"]:
         """The same for `percent`; the mean base is drawn again together with the change."""
+        generator = np.random.default_rng(self.seed)
         return 100 * interval(self.change, generator, self.templates, self.base)
 
-    def p_adjusted(self, generator: np.random.Generator) -> Float[Array, " sender"]:
+    def p_adjusted(self) -> Float[Array, " sender"]:
         """p value of each mean change, corrected for the number of senders (sign flips, max-T).
 
         The senders with p < 0.05 hold any that does nothing in at most 5 % of experiments.
         """
-        return sign_flip_test(self.change, generator, self.templates)
+        return sign_flip_test(self.change, np.random.default_rng(self.seed), self.templates)
 
     def top(self, n: int) -> list[int]:
         """The rows of the n senders with the largest mean change, in size."""
         return np.argsort(-np.abs(self.mean()), kind="stable")[:n].tolist()
 
     def of_heads(self) -> bool:
-        """Whether every sender is one head, so that the rows fill a grid of layers and heads."""
-        sets = map(node_set, self.senders)
-        return all(len(nodes) == 1 and nodes[0].kind == "z" for nodes in sets)
+        """Whether every row is one head, each another, so that they fill a grid."""
+        heads = {(nodes[0].layer, nodes[0].head) for nodes in self.senders}
+        single = all(len(nodes) == 1 and nodes[0].kind == "z" for nodes in self.senders)
+        return single and len(heads) == len(self.senders)
 
-    def save(self, folder: str | Path, generator: np.random.Generator) -> None:
-        """Write effects.json (everything) and effects.csv (a summary row for each sender)."""
+    def by_head(self, values: Float[Array, " sender"] | None = None) -> Float[Array, "layer head"]:
+        """A grid of one value for each row, by default the mean change; NaN where no row is.
+
+        It ends with the last layer and the last head among the rows.
+        Raises: PathPatchError when a row is not a single head, or a head has several rows.
+        """
+        if not self.of_heads():
+            raise PathPatchError("a grid needs effects of single heads, each in one row only")
+        layer, head = np.array([(node.layer, node.head) for (node,) in self.senders]).T
+        grid = np.full((1 + layer.max(), 1 + head.max()), np.nan)  # [layer, head]
+        grid[layer, head] = self.mean() if values is None else values
+        return grid
+
+    def table(self, n: int | None = None) -> pd.DataFrame:
+        """All rows in their order, or the n with the largest mean change, largest first.
+
+        mean_change and its 95 % interval (low_95 to high_95) are in units of the metric;
+        p_adjusted is corrected for all rows, asked for or not.
+        """
         columns = {
-            "sender": self.senders,
+            "sender": self.names,
             "mean_change": self.mean(),
-            "p_adjusted": self.p_adjusted(generator),
-            **dict(zip(("low_95", "high_95"), self.interval(generator).T, strict=True)),
+            "p_adjusted": self.p_adjusted(),
+            **dict(zip(("low_95", "high_95"), self.interval().T, strict=True)),
             "percent_ratio_of_means": self.percent(),
             "percent_mean_of_ratios": self.mean_of_percents(),
-            "prompts": [len(self.base)] * len(self.senders),
+            "prompts": len(self.base),
         }
-        rows = io.StringIO(newline="")
-        writer = csv.writer(rows)
-        writer.writerows([columns, *zip(*columns.values(), strict=True)])
-        data = {
-            **asdict(self.about),
-            "senders": self.senders,
-            "templates": self.templates,
-            "base": self.base.tolist(),
-            "patched": self.patched.tolist(),
-        }
+        table = pd.DataFrame(columns)
+        return table if n is None else table.iloc[self.top(n)]
+
+    def __repr__(self) -> str:
+        return f"{self._caption()}\n{self._shown().to_string(**_FORM)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self._caption())}</p>\n{self._shown().to_html(**_FORM)}"
+
+    def _caption(self) -> str:
+        return (
+            f"{len(self.senders)} rows, the largest first ({len(self.base)} prompts, change of "
+            f"{self.about.metric} from {self.base.mean():.3f}; interval and p: seed {self.seed})"
+        )
+
+    def _shown(self) -> pd.DataFrame:
+        """The largest rows; of sets with many nodes only the first and the last node."""
+        table = self.table(10).drop(columns=["percent_mean_of_ratios", "prompts"])
+        for i in table.index:
+            nodes = self.senders[i]
+            if len(nodes) > 2 and not self.receivers:
+                table.loc[i, "sender"] = f"{nodes[0]} .. {nodes[-1]}"
+        return table
+
+    def save(self, folder: str | Path) -> None:
+        """Write effects.json (everything) and effects.csv (the `table`)."""
+        data = asdict(self.about) | {"senders": self.names, "templates": self.templates}
+        data |= {"seed": self.seed, "base": self.base.tolist(), "patched": self.patched.tolist()}
+        rows = self.table().to_csv(index=False, na_rep="nan", lineterminator="\n")
         write_file(Path(folder) / "effects.json", json.dumps(data, indent=1).encode())
-        write_file(Path(folder) / "effects.csv", rows.getvalue().encode())
+        write_file(Path(folder) / "effects.csv", rows.encode())
 
     @staticmethod
     def load(folder: str | Path) -> "Effects":
-        """Read back what `save` wrote."""
+        """Read back what `save` wrote. A file without a seed, from before version 0.2, has 0."""
         data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
-        senders, base, patched = (data.pop(key) for key in ("senders", "base", "patched"))
-        templates = data.pop("templates", [])
-        return Effects(senders, np.array(base), np.array(patched), About(**data), templates)
-
-
-def strongest(effects: Effects, n: int) -> list[str]:
-    """At most n heads ("9.6"): lowest mean change first, below zero with corrected p < 0.05.
-
-    Raises: PathPatchError when there is none.
-    """
-    mean, p = effects.mean(), effects.p_adjusted(np.random.default_rng(0))
-    order = [i for i in np.argsort(mean, kind="stable") if mean[i] < 0 and p[i] < 0.05][:n]
-    if not order:
-        raise PathPatchError(
-            "no head lowers the metric with a corrected p below 0.05; "
-            "try more prompts, or more templates (fewer than six can never show it)"
-        )
-    return [effects.senders[i].split(".z")[0] for i in order]
+        rows = [name.split(" -> ") for name in data.pop("senders")]
+        senders = [node_set(sender) for sender, *_ in rows]
+        receivers = [Node.parse(receiver) for _, *ends in rows for receiver in ends]
+        base, patched = (np.array(data.pop(key)) for key in ("base", "patched"))
+        templates, seed = data.pop("templates", []), data.pop("seed", 0)
+        return Effects(senders, base, patched, About(**data), templates, receivers, seed)

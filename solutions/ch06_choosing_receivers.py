@@ -163,10 +163,10 @@ def planted_circuit() -> tuple[str, dict[tuple[str, str], float]]:
             senders=heads(made.model, at),
             receivers=[receiver],
         )
-        for sender, change in zip(effects.senders, effects.mean(), strict=True):
+        for (sender,), change in zip(effects.senders, effects.mean(), strict=True):
             if abs(change) > 1e-9:
-                edges[sender, receiver] = round(float(change), 6)
-                name = sender.split(".z")[0]
+                edges[str(sender), receiver] = round(float(change), 6)
+                name = f"{sender.layer}.{sender.head}"
                 todo += [f"{name}.q@END"]
                 todo += [f"{name}.{kind}@{at}" for kind in "kv" for at in ("IO", "S1", "S2")]
     return key, edges

@@ -16,7 +16,6 @@ from pathpatch import (
     answer_prob,
     grid,
     heads,
-    logit_diff,
 )
 from pathpatch.engine.cost import GIB, _bytes
 from pathpatch.engine.scene import Layout
@@ -40,7 +39,7 @@ def test_whole_tables_equal_transformer_lens(tiny: Tiny, name: str, kind: str, o
     """Their tables are [layer, pos], [layer, pos, head] or, for patterns, [layer, head, pos]."""
     positions = range(4, 9)
     effects = activation_sweep(
-        tiny.model, tiny.prompts.swapped(), grid(tiny.model, kind, positions)
+        tiny.model, tiny.prompts.swapped(), nodes=grid(tiny.model, kind, positions)
     )
     ours = effects.patched.mean(1)
     function = f"get_act_patch_{name}{'_by_pos' * of_heads}"
@@ -52,7 +51,7 @@ def test_whole_tables_equal_transformer_lens(tiny: Tiny, name: str, kind: str, o
     assert np.abs(ours - expected).max() < EXACT
     assert ours.std() > 1e-3
     if of_heads:
-        effects = activation_sweep(tiny.model, tiny.prompts.swapped(), grid(tiny.model, kind))
+        effects = activation_sweep(tiny.model, tiny.prompts.swapped(), nodes=grid(tiny.model, kind))
         expected = theirs(tiny, f"get_act_patch_{name}_all_pos").flatten().numpy()
         assert np.abs(effects.patched.mean(1) - expected).max() < EXACT
 
@@ -63,14 +62,14 @@ def test_every_kind_at_labels_and_in_sets_equals_the_oracle(tiny: Tiny, directio
     kinds = "embed resid_pre resid_post attn_out mlp_out z q k v pattern".split()
     entries = [str(node) for kind in kinds for node in grid(tiny.model, kind, ["S1+1", "END"])]
     entries = [*entries[::5], "0.1@S1+1+1.2.q@END", "1.kv1.v@S1+1 + 0.mlp_out", "embed"]
-    effects = activation_sweep(tiny.model, prompts, entries, answer_prob)
+    effects = activation_sweep(tiny.model, prompts, nodes=entries, metric=answer_prob)
     for entry, values in zip(entries, effects.patched, strict=True):
         nodes = [as_oracle(node, prompts.orig) for node in node_set(entry)]
         logits = oracle.activation_patch(tiny.weights, prompts.orig.ids, prompts.new.ids, nodes)
         expected = answer_prob(ends(logits, prompts.orig), prompts)
         assert values == pytest.approx(expected.numpy(), abs=EXACT)
     assert len({round(float(row.mean()), 9) for row in effects.patched}) > len(entries) // 2
-    assert effects.senders[-3:-1] == ["0.1.z@S1+1+1.2.q@END", "1.kv1.v@S1+1+0.mlp_out"]
+    assert effects.names[-3:-1] == ["0.1.z@S1+1+1.2.q@END", "1.kv1.v@S1+1+0.mlp_out"]
     about = effects.about
     assert (about.engine, about.receivers) == ("activation patching", [])
     assert (about.direction, about.frozen) == (direction, "nothing")
@@ -82,30 +81,30 @@ def test_patching_a_run_into_itself_changes_nothing(tiny: Tiny):
         tiny.prompts.orig, tiny.prompts.orig, tiny.prompts.answer, tiny.prompts.foil,
         tiny.prompts.pairs,
     )  # fmt: skip
-    effects = activation_sweep(tiny.model, prompts, [*grid(tiny.model, "q"), "embed"])
+    effects = activation_sweep(tiny.model, prompts, nodes=[*grid(tiny.model, "q"), "embed"])
     assert np.abs(effects.change).max() < EXACT
 
 
 def test_all_embeddings_give_the_other_run(tiny: Tiny):
-    effects = activation_sweep(tiny.model, tiny.prompts, ["embed"])
-    other = activation_sweep(tiny.model, tiny.prompts.swapped(), ["0.0"])
+    effects = activation_sweep(tiny.model, tiny.prompts, nodes=["embed"])
+    other = activation_sweep(tiny.model, tiny.prompts.swapped(), nodes=["0.0"])
     assert np.abs(effects.patched[0] - other.base).max() < EXACT
 
 
 def test_blocks_of_prompts_give_the_same(tiny: Tiny, tmp_path):
     nodes = heads(tiny.model, "S2")[:9]  # two jobs of nodes
-    whole = activation_sweep(tiny.model, tiny.prompts, nodes)
+    whole = activation_sweep(tiny.model, tiny.prompts, nodes=nodes)
     per_prompt = 1.1 * 2 * _bytes(Layout(tiny.model, tiny.prompts.orig, [], False))[0] / GIB
     how = SweepOptions(memory=2 * per_prompt, folder=tmp_path)
-    parts = activation_sweep(tiny.model, tiny.prompts, nodes, options=how)
+    parts = activation_sweep(tiny.model, tiny.prompts, nodes=nodes, options=how)
     assert len(list((tmp_path / "blocks").glob("*.npy"))) == 3 * 2
     assert np.abs(whole.patched - parts.patched).max() < EXACT
     assert whole.of_heads()
 
 
 def test_save_and_load(tiny: Tiny, tmp_path):
-    effects = activation_sweep(tiny.model, tiny.prompts, ["0.1@S1+1", "embed@S2"], logit_diff)
-    effects.save(tmp_path, np.random.default_rng(0))
+    effects = activation_sweep(tiny.model, tiny.prompts, nodes=["0.1@S1+1", "embed@S2"])
+    effects.save(tmp_path)
     again = Effects.load(tmp_path)
     assert again.senders == effects.senders
     assert again.about == effects.about
@@ -126,7 +125,7 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
     for module in ("engine.cost", "engine.jobs"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     with pytest.raises(PathPatchError, match=words):
-        activation_sweep(tiny.model, tiny.prompts, nodes)
+        activation_sweep(tiny.model, tiny.prompts, nodes=nodes)
 
 
 def test_grids(tiny: Tiny):

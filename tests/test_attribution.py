@@ -106,7 +106,7 @@ def test_nodes_of_every_kind(tiny: Tiny, steps: int):
             expected[i] += weight * derivative(moved, prompts)
     assert np.abs(found.change - expected).max() < EXACT
     assert (np.abs(expected).max(1) > 1e-9).mean() > 0.5  # some tokens are the same on both sides
-    exact = activation_sweep(tiny.model, prompts, nodes, metric)
+    exact = activation_sweep(tiny.model, prompts, nodes=nodes, metric=metric)
     assert found.senders == exact.senders
     assert np.abs(found.base - exact.base).max() < EXACT
     assert np.abs(found.change - exact.change).max() > 1e-3  # it is an estimate
@@ -190,7 +190,7 @@ def test_exact_on_a_linear_model(group: int, steps: int):
     kinds = [kind for kind in KINDS if kind not in ("mlp_out", "pattern", "q", "k")]
     nodes = [node for kind in kinds for node in grid(model, kind, ["A", "END", None])]
     nodes += as_nodes(f"{i}.kv0.v{at}" for i in range(3) for at in ("@H", ""))
-    exact = activation_sweep(model, prompts, nodes)
+    exact = activation_sweep(model, prompts, nodes=nodes)
     found = node_attribution(model, prompts, nodes, steps)
     assert np.abs(found.change - exact.change).max() < EXACT
     assert np.abs(exact.change).mean() > 1e-3
@@ -217,7 +217,7 @@ def test_gates_say_what_a_gradient_misses():
     for name, exact in (("or", 1), ("and", 0)):
         made = toy(name)
         prompts = made.prompts["denoising"]
-        truth = activation_sweep(made.model, prompts, senders)
+        truth = activation_sweep(made.model, prompts, nodes=senders)
         assert truth.change == pytest.approx(exact, abs=EXACT)
         assert node_attribution(made.model, prompts, senders).change == pytest.approx(0, abs=EXACT)
         shared = node_attribution(made.model, prompts, senders, steps=8)
@@ -235,7 +235,7 @@ def calm(tiny: Tiny) -> Model:
 
 def test_integrated_gradients_of_the_embeddings_are_the_whole_effect(tiny: Tiny):
     model, prompts, steps = calm(tiny), tiny.prompts, 40 if tiny.group == 1 else 150
-    whole = activation_sweep(model, prompts, ["embed"])
+    whole = activation_sweep(model, prompts, nodes=["embed"])
     found = node_attribution(model, prompts, ["embed", "0.resid_pre"], steps)
     assert np.abs(found.change - whole.change).max() < EXACT
     assert np.abs(whole.change).min() > 1e-3
@@ -252,7 +252,7 @@ def test_the_gradients_of_one_node_on_its_own_line_add_up_to_patching_it(tiny: T
     model, prompts = calm(tiny), tiny.prompts[:3]
     nodes = [*as_nodes(f"1.{'2.' * (kind in HEAD)}{kind}@S2" for kind in KINDS[1:]), *SHARED]
     a, b = (run(model, side, reads=nodes) for side in (prompts.new, prompts.orig))
-    exact = activation_sweep(model, prompts, nodes)
+    exact = activation_sweep(model, prompts, nodes=nodes)
     for node, change in zip(nodes, exact.change, strict=True):
         delta, total = a[node] - b[node], 0
         for weight, at in line(48):
@@ -401,7 +401,7 @@ def test_what_the_tables_record(tiny: Tiny, tmp_path):
     assert nodes.about.metric == edges.about.metric == "answer_prob"
     assert both(tiny, tiny.prompts)[0].about.engine == "attribution"
     assert edges.templates == ["1", "1", "2", "2", "3", "3"]
-    edges.save(tmp_path, np.random.default_rng(0))
+    edges.save(tmp_path)
     assert Effects.load(tmp_path).about == edges.about
 
 

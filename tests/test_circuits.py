@@ -228,11 +228,11 @@ def test_the_search():
     assert search(runs=2).best(value, nodes, ticks.append) == [b]
     assert sum(ticks) == search(runs=2).size(3) == 2 * (3 + 2 + 1)
     # Looking at one node a step is a random walk, which comes by a and c in some run.
-    assert search(runs=30, look=1).best(value, nodes) == [a, c]
-    assert search(runs=30, look=1, steps=1).best(value, nodes) == [b]
+    assert search(runs=30, nodes_per_step=1).best(value, nodes) == [a, c]
+    assert search(runs=30, nodes_per_step=1, steps=1).best(value, nodes) == [b]
     assert search().best(value, []) == []
-    assert search(look=2).size(26) == 10 * 10 * 2
-    again = [search(runs=3, look=1).best(value, nodes) for _ in range(2)]
+    assert search(nodes_per_step=2).size(26) == 10 * 10 * 2
+    again = [search(runs=3, nodes_per_step=1).best(value, nodes) for _ in range(2)]
     assert again[0] == again[1]
 
 

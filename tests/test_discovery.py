@@ -109,7 +109,7 @@ def test_edges_are_measured_again_on_other_prompts(name: str):
     other = machine.prompts["abc"][3::11]
     effects = edge_effects(machine.model, other, circuit)
     assert effects.base == pytest.approx([circuit.about["base"]] * len(other))
-    assert effects.senders == [f"{e.sender} -> {e.receiver}" for e in circuit.edges]
+    assert effects.names == [f"{e.sender} -> {e.receiver}" for e in circuit.edges]
     for row, edge in zip(effects.change, circuit.edges, strict=True):
         assert row == pytest.approx([edge.change] * len(other), abs=1e-10)
 
@@ -156,7 +156,7 @@ def test_the_walk_ends_by_itself_and_says_what_it_asked():
     # To END from six heads, or the two or four below, or none, each time with the embedding.
     assert [step["paths"] for step in about["rounds"]] == [7, 6 * 5, 3, 3 * 1]
     assert about["prompts"] == 32
-    assert about["rule"] == {"error": 0.05, "least": 1, "look": 0.1, "rounds": 8}
+    assert about["rule"] == {"error": 0.05, "least": 1, "least_attention": 0.1, "rounds": 8}
 
 
 def test_the_rule_is_obeyed():
@@ -168,7 +168,7 @@ def test_the_rule_is_obeyed():
     ]
     assert [e.sender for e in found("token", rounds=1, least=34).edges] == ["2.0.z@END"]
     # Both movers attend to S1 with one half, and only on the corrupt prompts.
-    receivers = {e.receiver for e in found("token", look=0.51).edges}
+    receivers = {e.receiver for e in found("token", least_attention=0.51).edges}
     assert "2.0.k@S1" not in receivers and "2.0.v@IO" in receivers
     assert not found("token", error=1e-4).edges  # 5,000 sign flips cannot show this
 
@@ -221,7 +221,7 @@ def test_one_test_for_all_receivers_of_a_round():
     noise = np.random.default_rng(1).normal(size=(60, 24))
     about = [About("m", "", [f"1.{i}.q@END"], "END", "heads", "", "x", "fast") for i in range(60)]
     sweeps = [
-        Effects(["0.0.z@END"], np.ones(24), 1 + row[None], part)
+        Effects([[Node.parse("0.0.z@END")]], np.ones(24), 1 + row[None], part)
         for row, part in zip(noise, about, strict=True)
     ]
     alone = [_passing([one], np.random.default_rng(0), Rule()) for one in sweeps]

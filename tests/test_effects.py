@@ -10,18 +10,16 @@ import pytest
 from pathpatch import Effects, Node, PathPatchError
 from pathpatch.effects import About
 from pathpatch.files import check_folder, write_file
+from pathpatch.nodes import node_set
 
 ABOUT = About("tiny", "0" * 64, ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
+NAMES = ["0.0.z@END", "0.1.z@END", "1.0.z@END"]
 EFFECTS = Effects(
-    ["0.0.z@END", "0.1.z@END", "1.0.z@END"],
+    [[Node.parse(name)] for name in NAMES],
     np.array([2.0, 4.0]),
     np.array([[2.0, 4.0], [1.0, 1.0], [3.0, 6.0]]),
     ABOUT,
 )
-
-
-def generator() -> np.random.Generator:
-    return np.random.default_rng(0)
 
 
 def test_change_mean_percent_and_top_by_hand():
@@ -35,18 +33,20 @@ def test_change_mean_percent_and_top_by_hand():
     ("name", "one_head"),
     [
         ("0.1.z@S1+1", True),
+        ("0.0.z@S1+1", False),  # the head has a row already
         ("0.1.z@END+0.2.z@END", False),
         ("0.1.q@END", False),
         ("0.mlp_out@END", False),
     ],
 )
 def test_whether_every_sender_is_one_head(name: str, one_head: bool):
-    assert replace(EFFECTS, senders=["0.0.z@END", "1.0.z@END", name]).of_heads() == one_head
+    senders = [*EFFECTS.senders[::2], node_set(name)]
+    assert replace(EFFECTS, senders=senders).of_heads() == one_head
 
 
 def test_two_kinds_of_percent_by_hand():
     assert EFFECTS.mean_of_percents() == pytest.approx([0, (-50 - 75) / 2, 50], abs=1e-12)
-    low, high = EFFECTS.percent_interval(generator()).T
+    low, high = EFFECTS.percent_interval().T
     assert (low[0], high[0]) == (0, 0)
     assert (low[1], high[1]) == pytest.approx((-75, -50))  # each prompt drawn twice
     assert (low[2], high[2]) == pytest.approx((50, 50))  # half of the base on both
@@ -62,15 +62,15 @@ def test_templates_are_drawn_and_flipped_together():
     alone = Effects(EFFECTS.senders, np.ones(40), change + 1, ABOUT)
     together = replace(alone, templates=names)
     once = replace(alone, base=np.ones(20), patched=change[:, ::2] + 1)
-    assert together.interval(generator()) == pytest.approx(once.interval(generator()))
-    assert together.p_adjusted(generator()).tolist() == once.p_adjusted(generator()).tolist()
-    width = np.diff(together.interval(generator())) / np.diff(alone.interval(generator()))
+    assert together.interval() == pytest.approx(once.interval())
+    assert together.p_adjusted().tolist() == once.p_adjusted().tolist()
+    width = np.diff(together.interval()) / np.diff(alone.interval())
     assert width == pytest.approx(np.full((3, 1), 2**0.5), rel=0.1)
 
 
 def test_save_and_load(tmp_path):
     effects = replace(EFFECTS, templates=["1", "2"])
-    effects.save(tmp_path, generator())
+    effects.save(tmp_path)
     data = json.loads((tmp_path / "effects.json").read_text())
     keys = (
         "model senders receivers at frozen direction metric engine templates base patched".split()
@@ -83,7 +83,7 @@ def test_save_and_load(tmp_path):
     assert np.array_equal(again.patched, EFFECTS.patched)
     with (tmp_path / "effects.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["sender"] for row in rows] == EFFECTS.senders
+    assert [row["sender"] for row in rows] == NAMES
     assert float(rows[1]["mean_change"]) == -2
     assert float(rows[1]["percent_ratio_of_means"]) == pytest.approx(-200 / 3)
     assert float(rows[1]["percent_mean_of_ratios"]) == pytest.approx(-62.5)
@@ -93,7 +93,7 @@ def test_save_and_load(tmp_path):
 
 
 def test_a_file_without_templates_can_still_be_read(tmp_path):
-    EFFECTS.save(tmp_path, generator())
+    EFFECTS.save(tmp_path)
     path = tmp_path / "effects.json"
     data = json.loads(path.read_text())
     del data["templates"]

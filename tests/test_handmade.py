@@ -254,7 +254,7 @@ def test_sweeps_run_on_the_machine():
     nodes = {"senders": heads(made.model, "END"), "receivers": ["2.0.q@END", "2.1.q@END"]}
     found = path_sweep(made.model, made.prompts["abc"], **nodes)
     assert found.about.engine == "fast"
-    assert found.senders[found.top(1)[0]] == "1.0.z@END"
+    assert found.names[found.top(1)[0]] == "1.0.z@END"
     assert found.mean().min() == pytest.approx(-6, abs=EXACT)
 
 

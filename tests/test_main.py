@@ -378,7 +378,7 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
     edges = [("1.2.z@END", "logits@END"), ("embed@S2", "1.2.v@S2"), ("0.1.z@S2", "1.2.q@END")]
     Circuit([Edge(*edge, 1.0, 0.0, 2.0, 50.0, 0.01) for edge in edges], {"model": "x"}).save(saved)
     more = ["--reference", "resample", "--positions", "all", "--candidates", "heads+mlps"]
-    more += ["--metric", "answer_prob", "--over", grouped, "--seed", "3", "--look", "1"]
+    more += ["--metric", "answer_prob", "--over", grouped, "--seed", "3", "--nodes-per-step", "1"]
     given = ["--prompts", grouped, "--circuit", str(saved)]
     assert command("circuit", out, *given, *FEW, *more) == 0
     data = json.loads((out / "evaluation.json").read_text())
@@ -445,7 +445,18 @@ def discover(out: Path, *more: str) -> int:
 
 def test_discover_writes_the_circuit(tmp_path, capsys):
     # On a random model nothing stands out; with an error rate above 1, everything passes.
-    more = ["--prompts", "4", "--error", "1.1", "--rounds", "2", "--least", "5", "--look", "0.2"]
+    more = [
+        "--prompts",
+        "4",
+        "--error",
+        "1.1",
+        "--rounds",
+        "2",
+        "--least",
+        "5",
+        "--least-attention",
+        "0.2",
+    ]
     assert discover(tmp_path / "a", *more) == 0
     said = capsys.readouterr().out
     circuit = Circuit.load(tmp_path / "a" / "circuit.json")
@@ -454,7 +465,12 @@ def test_discover_writes_the_circuit(tmp_path, capsys):
     for edge in circuit.edges:
         assert abs(edge.percent) >= 5
         assert f"{edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}" in said
-    assert circuit.about["rule"] == {"error": 1.1, "least": 5.0, "look": 0.2, "rounds": 2}
+    assert circuit.about["rule"] == {
+        "error": 1.1,
+        "least": 5.0,
+        "least_attention": 0.2,
+        "rounds": 2,
+    }
     assert (circuit.about["model"], circuit.about["prompts"]) == ("tiny-llama", 4)
     paths = sum(step["paths"] for step in circuit.about["rounds"])
     assert f"{len(circuit.edges)} of {paths} paths, in 2 rounds" in said

@@ -11,6 +11,7 @@ from test_cost import tight
 from pathpatch import (
     LOGITS,
     Effects,
+    Node,
     PathPatchError,
     SweepOptions,
     answer_prob,
@@ -41,7 +42,7 @@ def test_a_sweep_is_path_patch_for_each_sender(tiny: Tiny, engine: str):
     for name, values in zip(SENDERS, effects.patched, strict=True):
         logits = path_patch(model, prompts, senders=name.split("+"), receivers=RECEIVERS)
         assert values == pytest.approx(logit_diff(logits, prompts).numpy(), abs=1e-10)
-    assert effects.senders[:3] == ["0.1.z@END", "1.mlp_out@END", "0.2.z@END+1.0.z@END"]
+    assert effects.names[:3] == ["0.1.z@END", "1.mlp_out@END", "0.2.z@END+1.0.z@END"]
     about = effects.about
     assert (about.engine, about.direction, about.frozen) == (engine, "denoising", "heads")
     assert (about.at, about.metric) == ("END", "logit_diff")
@@ -108,8 +109,9 @@ def test_strongest_asks_for_a_corrected_p():
     patched[8, 1::2] += 8.0
     patched[9, :6] -= 3.0  # the interval excludes zero, as that of one head in twenty would
     about = About("tiny", "", ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
-    found = Effects([f"{name}.z@END" for name in names], base, patched, about)
-    assert found.interval(np.random.default_rng(0))[9, 1] < 0
+    nodes = [[Node.parse(f"{name}.z@END")] for name in names]
+    found = Effects(nodes, base, patched, about)
+    assert found.interval()[9, 1] < 0
     assert strongest(found, 9) == [names[5], names[3]]
     assert strongest(found, 1) == [names[5]]
     for useless in ({"patched": 0 * patched + 1}, {"templates": [f"{i % 5}" for i in range(30)]}):

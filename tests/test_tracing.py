@@ -23,7 +23,7 @@ from pathpatch import (
     logit_diff,
     windows,
 )
-from pathpatch.nodes import node_set
+from pathpatch.nodes import names, node_set
 from pathpatch.prompts import FIRST, LAST
 from pathpatch.tracing import CODE
 
@@ -153,7 +153,7 @@ def test_replaced_tokens_are_denoising_activation_patching(tiny: Tiny):
     prompts = subjects(tiny.prompts)
     entries = [*STATES, *MLPS, *ATTENTION]
     trace = causal_trace(tiny.model, prompts, entries, noise=None, metric=logit_diff)
-    effects = activation_sweep(tiny.model, prompts.swapped(), entries)
+    effects = activation_sweep(tiny.model, prompts.swapped(), nodes=entries)
     assert np.abs(trace.effects().patched - effects.patched).max() < EXACT
     assert np.abs(trace.effects().base - effects.base).max() < EXACT
     assert trace.effects().senders == effects.senders
@@ -178,7 +178,7 @@ def test_effects_and_files(tiny: Tiny, tmp_path):
     about = effects.about
     assert (about.engine, about.direction) == ("causal tracing, noise", "denoising")
     assert (about.frozen, about.metric, about.receivers) == ("mlp_out", "answer_prob", [])
-    trace.save(tmp_path, np.random.default_rng(0))
+    trace.save(tmp_path)
     data = json.loads((tmp_path / "trace.json").read_text())
     assert data["restored"] == trace.restored.tolist()
     assert set(data) == {"nodes", "clean", "corrupted", "restored"}
@@ -241,4 +241,4 @@ def test_refuses_noise_without_a_subject(tiny: Tiny):
 def test_grid_of_states(tiny: Tiny):
     entries = grid(tiny.model, "resid_post", [FIRST, LAST, "END"])
     trace = causal_trace(tiny.model, subjects(tiny.prompts), entries, noise=some_noise(tiny, 1))
-    assert trace.nodes == [str(node) for node in entries]
+    assert names(trace.nodes) == [str(node) for node in entries]

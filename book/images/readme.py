@@ -16,5 +16,4 @@ prompts = ioi_prompts(model.tokenizer, N, Random(0))
 effects = path_sweep(model, prompts, senders=heads(model, "END"), receivers=["logits@END"])
 title = f"SmolLM2, {N} IOI prompts:\npath patching from each head\ndirectly to the logits"
 save_heat_map(effects, Path(__file__).with_name("heads_to_logits.png"), title)
-for i in effects.top(10):
-    print(f"{effects.senders[i]:12} {effects.mean()[i]:+.3f}")
+print(effects)

@@ -1,13 +1,20 @@
-"""A circuit as data: which head acts through what, and by how much. And tables of such effects."""
+"""A circuit as data: which head acts through what, and by how much. And tables of the effects of its edges."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pathpatch.effects import Effects
+from pathpatch.engine.blocks import blocks, table
+from pathpatch.engine.cost import announce
+from pathpatch.engine.fast import patch_edges, supports
 from pathpatch.errors import PathPatchError
 from pathpatch.files import write_file
-from pathpatch.nodes import Node, as_nodes
+from pathpatch.metrics import Metric, logit_diff
+from pathpatch.nodes import Model, Node, as_nodes, node_set
+from pathpatch.paths import check_nodes
+from pathpatch.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,31 @@ class Circuit:
             return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error
+
+
+def edge_effects(
+    model: Model, prompts: Prompts, circuit: Circuit, metric: Metric = logit_diff
+) -> Effects:
+    """Measure every edge of a circuit again, for example on prompts that it was not found on.
+
+    Costs little more than two passes: all edges share passes A and B.
+
+    Returns: Effects with a row for each edge: `senders` and `receivers` side by side, and in
+    `names` as "1.0.z@END -> 2.0.q@END".
+    Raises: PathPatchError for a circuit without edges, nodes that are not there, and a model that
+    the fast engine does not know. Book: chapter 7.
+    """
+    if not supports(model):
+        raise PathPatchError(f"edge_effects does not know the attention of {model.cfg.model_name}")
+    if not circuit.edges:
+        raise PathPatchError("the circuit has no edges to measure")
+    senders = [node_set(edge.sender) for edge in circuit.edges]
+    receivers = [Node.parse(edge.receiver) for edge in circuit.edges]
+    edges = list(zip(senders, receivers, strict=True))
+    for nodes, receiver in edges:
+        check_nodes(model, prompts.orig, nodes, [receiver])
+    announce(model, prompts, f"{len(edges)} edges", 2)
+    parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
+    asked = {"receivers": list(map(str, receivers)), "frozen": "heads", "engine": "fast"}
+    effects = table(model, prompts, senders, metric, parts, **asked)
+    return replace(effects, receivers=receivers)

@@ -16,16 +16,13 @@ from tqdm import tqdm
 
 from pathpatch.circuits.circuit import Circuit, Edge
 from pathpatch.effects import Effects
-from pathpatch.engine.blocks import blocks, table
-from pathpatch.engine.cost import announce, duration, plan_spec
-from pathpatch.engine.fast import patch_edges, supports
-from pathpatch.engine.spec import Spec, SweepOptions
-from pathpatch.engine.sweeps import activation_sweep, run_plan
-from pathpatch.errors import PathPatchError
+from pathpatch.engine.blocks import blocks
+from pathpatch.engine.cost import duration, plan
+from pathpatch.engine.spec import SweepOptions
+from pathpatch.engine.sweeps import activation_sweep, path_sweep
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import LOGITS, Model, Node, heads, node_set
-from pathpatch.paths import check_nodes
+from pathpatch.nodes import LOGITS, Model, Node, heads
 from pathpatch.prompts import Prompts
 from pathpatch.uncertainty import interval, sign_flip_test
 
@@ -34,17 +31,20 @@ from pathpatch.uncertainty import interval, sign_flip_test
 class Rule:
     """When an edge is kept, and where the walk goes on.
 
-    error: of all senders and receivers of a round together (corrected p below it).
-    least: the least change, in percent of the mean metric before; of a path, and of overwriting
-    a receiver with its corrupt value, below which no path through it is asked about.
-    look: keys and values can receive at the labelled positions that the head attends to with this
-    mean weight or more, on the clean or the corrupt prompts; queries where the head sends.
-    rounds: at most so many.
+    error: how often a round may keep an edge that does nothing. An edge is kept when its p, which
+    is corrected for all senders and receivers of the round together, is below it.
+    least: the least change, in percent of the mean metric before. It is asked of every path, and of
+    every receiver: where overwriting one with its corrupt value changes less, no path through it
+    is measured.
+    least_attention: keys and values can receive at those labelled positions to which the head
+    gives this mean weight or more, on the clean or the corrupt prompts. Queries can receive where
+    the head sends.
+    rounds: the walk stops after so many, if it has not ended before.
     """
 
     error: float = 0.05
     least: float | int = 1
-    look: float = 0.1
+    least_attention: float = 0.1
     rounds: int = 8
 
 
@@ -83,7 +83,11 @@ def discover(
         rounds.append({"doors": names[0], "receivers": names[1], "paths": paths})
         asked.update(doors)
         found = Circuit(edges).heads()
-        doors = [node for node in _doors(model, prompts, found, rule.look) if node not in asked]
+        doors = [
+            node
+            for node in _doors(model, prompts, found, rule.least_attention)
+            if node not in asked
+        ]
         receivers = _open(model, prompts, doors, metric, options, rule.least)
     details = asdict(sweeps[0].about)
     kept = ("model", "model_sha256", "prompts_sha256", "frozen", "direction", "metric", "engine")
@@ -92,32 +96,7 @@ def discover(
     return Circuit(edges, {**facts, "rule": asdict(rule), "rounds": rounds})
 
 
-def edge_effects(
-    model: Model, prompts: Prompts, circuit: Circuit, metric: Metric = logit_diff
-) -> Effects:
-    """Measure every edge of a circuit again, for example on prompts that it was not found on.
-
-    Costs little more than two passes: all edges share passes A and B.
-
-    Returns: Effects with a row for each edge, "1.0.z@END -> 2.0.q@END".
-    Raises: PathPatchError for a circuit without edges, nodes that are not there, and a model that
-    the fast engine does not know. Book: chapter 7.
-    """
-    if not supports(model):
-        raise PathPatchError(f"edge_effects does not know the attention of {model.cfg.model_name}")
-    if not circuit.edges:
-        raise PathPatchError("the circuit has no edges to measure")
-    edges = [(node_set(edge.sender), Node.parse(edge.receiver)) for edge in circuit.edges]
-    for nodes, receiver in edges:
-        check_nodes(model, prompts.orig, nodes, [receiver])
-    announce(model, prompts, f"{len(edges)} edges", 2)
-    parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
-    asked = {"receivers": [str(node) for _, node in edges], "frozen": "heads", "engine": "fast"}
-    effects = table(model, prompts, [nodes for nodes, _ in edges], metric, parts, **asked)
-    return replace(effects, senders=[f"{e.sender} -> {e.receiver}" for e in circuit.edges])
-
-
-def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], look: float) -> list[Node]:
+def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], least: float) -> list[Node]:
     """The inputs of heads: the query where each sends, keys and values where it looks."""
     patterns = [replace(node, kind="pattern") for node in senders]
     labels = [k for k, index in prompts.orig.positions.items() if bool((index >= 0).all())]
@@ -130,7 +109,7 @@ def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], look: float)
                 total[side] += float(found[node][rows, tokens.at(label)].sum())
     doors = [replace(node, kind="q") for node in senders]
     for (node, label), total in weights.items():
-        if total.max() / len(prompts) >= look:
+        if total.max() / len(prompts) >= least:
             doors += [replace(node, kind=kind, at=label) for kind in "kv"]
     return doors
 
@@ -147,27 +126,30 @@ def _open(
     if not doors:
         return []
     there = within(options, f"doors of {doors[0]}")
-    percents = activation_sweep(model, prompts, doors, metric, there).percent()
+    effects = activation_sweep(model, prompts, nodes=doors, metric=metric, options=there)
+    percents = effects.percent()
     return [node for node, percent in zip(doors, percents, strict=True) if abs(percent) >= least]
 
 
 def _round(
     model: Model, prompts: Prompts, receivers: list[Node], metric: Metric, options: SweepOptions
 ) -> Iterator[Effects]:
-    """Every receiver's sweep."""
-    plans = []
+    """The sweep of every receiver: all heads below it at its position, and the embedding there."""
+    sweeps: list[dict[str, Any]] = []
     for node in receivers:
-        below = [
+        senders = [
             h for h in heads(model, node.at) if node.layer is None or (h.layer or 0) < node.layer
         ]
-        spec = Spec.of(model, prompts, [*below, Node("embed", at=node.at)], [node], None, metric)
-        plans.append(plan_spec(model, prompts, spec, options))
-    seconds = sum(planned.seconds for planned in plans)
-    if seconds > 2:
+        senders.append(Node("embed", at=node.at))
+        sweeps.append({"senders": senders, "receivers": [node], "metric": metric})
+    seconds = sum(plan(model, prompts, **asked, options=options).seconds for asked in sweeps)
+    if seconds > 2 and not options.quiet:
         what = f"{len(receivers)} receivers on {len(prompts)} prompts"
         print(f"{what}: {duration(seconds)}", file=sys.stderr)
-    for node, planned in zip(tqdm(receivers, unit="receiver", delay=2), plans, strict=True):
-        yield run_plan(model, prompts, planned, within(options, str(node)))
+    bar = tqdm(sweeps, unit="receiver", delay=2, disable=options.quiet)
+    for node, asked in zip(receivers, bar, strict=True):
+        quiet = replace(within(options, str(node)), quiet=True)
+        yield path_sweep(model, prompts, **asked, options=quiet)
 
 
 def within(options: SweepOptions, name: str) -> SweepOptions:
@@ -189,5 +171,5 @@ def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) 
             effects, i = rows[j]
             low, high = interval(changes[j], generator, clusters)
             numbers = map(float, (means[j], low, high, percents[j], p[j]))
-            edges.append(Edge(effects.senders[i], *effects.about.receivers, *numbers))
+            edges.append(Edge(effects.names[i], *effects.about.receivers, *numbers))
     return edges

@@ -19,7 +19,7 @@ from pathpatch.nodes import Node, as_nodes
 class Search:
     """A greedy search for a set K: start empty, add the best of a few nodes, again and again.
 
-    Each of `steps` steps looks at `look` nodes drawn at random, so that several `runs` find
+    Each of `steps` steps tries `nodes_per_step` nodes drawn at random, so that several `runs` find
     several sets; the best one on the way is kept. A set whose members matter only together (a
     head and its backup) may need many runs: until the last of them, no step looks better.
 
@@ -30,7 +30,7 @@ class Search:
     generator: np.random.Generator
     runs: int = 10
     steps: int = 10
-    look: int = 10
+    nodes_per_step: int = 10
 
     def best(
         self,
@@ -44,7 +44,9 @@ class Search:
             chosen: list[Node] = []
             for _ in range(min(self.steps, len(nodes))):
                 left = [node for node in nodes if node not in chosen]
-                some = [left[i] for i in self.generator.permutation(len(left))[: self.look]]
+                some = [
+                    left[i] for i in self.generator.permutation(len(left))[: self.nodes_per_step]
+                ]
                 chosen = max(([*chosen, node] for node in some), key=value)
                 best = max(best, chosen, key=value)
                 tick(len(some))
@@ -52,7 +54,7 @@ class Search:
 
     def size(self, n: int) -> int:
         """How many sets `best` tries for n nodes."""
-        return self.runs * sum(min(self.look, n - i) for i in range(min(self.steps, n)))
+        return self.runs * sum(min(self.nodes_per_step, n - i) for i in range(min(self.steps, n)))
 
 
 def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[str, list[Node]]:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from pathpatch.circuits.discovery import within
-from pathpatch.effects import Effects, strongest
+from pathpatch.effects import Effects
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import path_sweep
+from pathpatch.errors import PathPatchError
 from pathpatch.nodes import Model, Node, heads
 from pathpatch.prompts import Prompts
 
@@ -20,7 +23,8 @@ def ioi_walk(
     Yields a title and the Effects of every head: to the logits at END; to the queries at END of
     the three heads that step found; to the values and to the keys at S2 of the three that the
     second step found. Found means: patching it lowers the metric, and its corrected p is below
-    0.05. options.folder: each step gets a folder in it (STEPS).
+    0.05 (`strongest`). options.folder: each step gets a folder in it (STEPS). options.seed: of the
+    draws behind p, in the walk and in whatever shows its tables.
 
     Source: Wang et al. 2023, section 3. Book: chapter 7.
     """
@@ -39,3 +43,21 @@ def ioi_walk(
     for number, kind, name in ((2, "v", "values"), (3, "k", "keys")):
         found = step(number, at_s2, [f"{head}.{kind}@S2" for head in readers])
         yield f"heads to the {name} of {', '.join(readers)}", found
+
+
+def strongest(effects: Effects, n: int) -> list[str]:
+    """At most n heads ("9.6"): lowest mean change first, below zero with corrected p < 0.05.
+
+    Raises: PathPatchError when a row is not a single head, and when no head is like that.
+    """
+    if not effects.of_heads():
+        raise PathPatchError("the strongest heads: needs effects of single heads, one in each row")
+    mean, p = effects.mean(), effects.p_adjusted()
+    order = [i for i in np.argsort(mean, kind="stable") if mean[i] < 0 and p[i] < 0.05][:n]
+    if not order:
+        raise PathPatchError(
+            "no head lowers the metric with a corrected p below 0.05; "
+            "try more prompts, or more templates (fewer than six can never show it)"
+        )
+    nodes = [effects.senders[i][0] for i in order]
+    return [f"{node.layer}.{node.head}" for node in nodes]

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import torch
 
+from pathpatch.circuits.assessment import assess
 from pathpatch.circuits.circuit import Circuit
 from pathpatch.circuits.discovery import Rule, discover
 from pathpatch.circuits.knockouts import Ablation, Knockout
@@ -48,30 +49,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ioi(options: Options) -> None:
-    prompts, how = _prompts(options), SweepOptions(memory=options.memory, folder=options.out)
+    prompts, how = _prompts(options), _how(options)
     report_baseline(options.model, prompts, options.out, options.seed)
     for name, (title, effects) in zip(STEPS, ioi_walk(options.model, prompts, how), strict=True):
-        report(effects, title, options.out / name, options.seed)
+        report(effects, title, options.out / name)
 
 
 def _sweep(options: Options) -> None:
-    prompts = _prompts(options)
     effects = path_sweep(
         options.model,
-        prompts,
+        _prompts(options),
         senders=_nodes(options, options.senders),
         receivers=_nodes(options, options.receivers),
         frozen=FROZEN[options.frozen](options.model),
-        options=SweepOptions(options.engine, options.memory, options.out),
+        options=replace(_how(options), engine=options.engine),
     )
-    report(effects, f"{options.senders} to {options.receivers}", options.out, options.seed)
+    report(effects, f"{options.senders} to {options.receivers}", options.out)
 
 
 def _patch(options: Options) -> None:
-    prompts, how = _prompts(options), SweepOptions(memory=options.memory, folder=options.out)
-    entries = _nodes(options, options.nodes)
-    effects = activation_sweep(options.model, prompts, entries, METRICS[options.metric], how)
-    report(effects, f"{options.direction} {options.nodes}", options.out, options.seed)
+    effects = activation_sweep(
+        options.model,
+        _prompts(options),
+        nodes=_nodes(options, options.nodes),
+        metric=METRICS[options.metric],
+        options=_how(options),
+    )
+    report(effects, f"{options.direction} {options.nodes}", options.out)
+
+
+def _how(options: Options) -> SweepOptions:
+    return SweepOptions(memory=options.memory, folder=options.out, seed=options.seed)
 
 
 def _trace(options: Options) -> None:
@@ -90,7 +98,8 @@ def _trace(options: Options) -> None:
         f"mean {options.metric}: clean {trace.clean.mean():.3f}, "
         f"corrupted {trace.corrupted.mean():.3f}, {len(trace.corrupted)} draw(s)"
     )
-    report(trace, f"{options.restore} restored", options.out, options.seed)
+    trace = replace(trace, seed=options.seed)
+    report(trace, f"{options.restore} restored", options.out)
 
 
 def _circuit(options: Options) -> None:
@@ -107,14 +116,15 @@ def _circuit(options: Options) -> None:
         load_prompts(options.over, tokenizer) if options.over else None,
         generator,
     )
-    search = Search(generator, options.runs, options.steps, options.look)
+    search = Search(generator, options.runs, options.steps, options.nodes_per_step)
     knockout = Knockout(options.model, prompts, rules)
-    report_circuit(knockout, circuit, search, options.random_sets, options.out, options.seed)
+    found = assess(knockout, circuit, search, options.random_sets)
+    report_circuit(knockout, found, options.out, options.seed)
 
 
 def _discover(options: Options) -> None:
-    rule = Rule(options.error, options.least, options.look, options.rounds)
-    how = SweepOptions(memory=options.memory, folder=options.out / "sweeps")
+    rule = Rule(options.error, options.least, options.least_attention, options.rounds)
+    how = replace(_how(options), folder=options.out / "sweeps")
     prompts, metric = _prompts(options), METRICS[options.metric]
     generator = np.random.default_rng(options.seed)
     circuit = discover(options.model, prompts, generator, rule=rule, metric=metric, options=how)

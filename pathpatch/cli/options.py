@@ -1,4 +1,4 @@
-"""The options of every command, and their defaults. What the commands do is in `__main__`."""
+"""The options of every command, and their defaults. What the commands do is in `commands`."""
 
 import argparse
 from collections.abc import Sequence
@@ -59,12 +59,16 @@ CIRCUIT: Table = {
     "--random-sets": dict(type=int, default=10, help="for completeness"),
     "--runs": dict(type=int, default=3, help="of the greedy search"),
     "--steps": dict(type=int, default=5, help="in each run: the largest set"),
-    "--look": dict(type=int, default=10, help="nodes looked at in each step"),
+    "--nodes-per-step": dict(type=int, default=10, help="nodes that a step tries"),
 }
 DISCOVER: Table = {
     "--error": dict(type=float, default=Rule.error, help="of all tests in a round"),
     "--least": dict(type=float, default=Rule.least, help="percent of the metric"),
-    "--look": dict(type=float, default=Rule.look, help="least attention to a place"),
+    "--least-attention": dict(
+        type=float,
+        default=Rule.least_attention,
+        help="mean weight that makes a position one where a head looks",
+    ),
     "--rounds": dict(type=int, default=Rule.rounds, help="at most"),
 }
 COMMANDS: dict[str, tuple[str, Table]] = {

@@ -1,33 +1,30 @@
 """What a command prints and the files it writes."""
 
-import csv
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pathpatch.circuits.assessment import Assessment
 from pathpatch.circuits.circuit import Circuit
-from pathpatch.circuits.evaluation import choices, completeness, faithfulness, minimality
 from pathpatch.circuits.knockouts import CHOICES, Knockout, donors
-from pathpatch.circuits.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.effects import Effects
 from pathpatch.engine.sweeps import baseline
 from pathpatch.engine.traces import Trace
 from pathpatch.files import write_file
 from pathpatch.models.load import fingerprint
-from pathpatch.nodes import Model, Node, node_set
+from pathpatch.nodes import Model, Node
 from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Prompts
 from pathpatch.uncertainty import interval
 
-TWO = (  # what completeness and minimality compare
-    "the circuit without K, the model without K",
-    "the circuit without K, and without K and the node",
-)
+TWO = {  # what each part compares
+    "completeness": "the circuit without K, the model without K",
+    "minimality": "the circuit without K, and without K and the node",
+}
 
 
 def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> None:
@@ -41,20 +38,11 @@ def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> Non
     write_file(out / "baseline.json", json.dumps(summary, indent=1).encode())
 
 
-def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
+def report(found: Effects | Trace, title: str, out: Path) -> None:
     """Print the strongest nodes, write the table and, for heads, the heat map."""
-    found.save(out, np.random.default_rng(seed))
     effects = found.effects() if isinstance(found, Trace) else found
-    generator = np.random.default_rng(seed)  # and in the order of `save`: the same numbers
-    p, intervals = effects.p_adjusted(generator), effects.interval(generator)
-    print(f"\n{title} ({len(effects.base)} prompts, change of {effects.about.metric})")
-    for i in effects.top(10):
-        nodes, (low, high) = node_set(effects.senders[i]), intervals[i]
-        name = effects.senders[i] if len(nodes) < 3 else f"{nodes[0]} .. {nodes[-1]}"
-        print(
-            f"  {name:20} {effects.mean()[i]:+8.3f}   [{low:+.3f}, {high:+.3f}]"
-            f"   p {p[i]:.4f}   {effects.percent()[i]:+7.1f} %"
-        )
+    found.save(out)
+    print(f"\n{title}\n{effects}")
     if effects.of_heads():
         save_heat_map(effects, out / "effects.png", title)
     print(f"  written: {out}")
@@ -79,56 +67,42 @@ def report_edges(circuit: Circuit, out: Path) -> None:
     print(f"  written: {out}")
 
 
-def report_circuit(
-    knockout: Knockout, circuit: list[Node], search: Search, random: int, out: Path, seed: int
-) -> None:
+def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) -> None:
     """Print how faithful, complete and minimal it is, and how much of that is choice; write it."""
-    model, prompts, rules = knockout.model, knockout.prompts, knockout.rules
+    prompts, rules = knockout.prompts, knockout.rules
     alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
-    print(f"{len(circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
+    print(f"{len(found.circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
     print(f"(a mean is over {alike} or more corrupt prompts of a template)")
 
     def sure(values: np.ndarray) -> str:
         low, high = interval(values, np.random.default_rng(seed), prompts.templates)
         return f"[{low:+.3f}, {high:+.3f}]"
 
-    faithful = faithfulness(knockout, circuit)
     print("\nfaithfulness, and means with 95 % interval")
-    for name, score in faithful.scores().items():
+    for name, score in found.faithfulness.scores().items():
         print(f"  {name:20} {score:8.3f}")
-    for name, values in vars(faithful).items():
+    for name, values in vars(found.faithfulness).items():
         print(f"  F of {name:15} {values.mean():8.3f}   {sure(values)}")
 
-    sets = {"greedy": greedy_set(knockout, circuit, search)}
-    sets |= random_sets(circuit, random, search.generator)
-    found = minimality(knockout, circuit, minimal_sets(knockout, circuit, search))
-    parts = {
-        "completeness": completeness(knockout, circuit, sets),
-        "minimality": {str(node): gap for node, gap in found.items()},
-    }
-    for (part, gaps), two in zip(parts.items(), TWO, strict=True):
+    for part, two in TWO.items():
         print(f"\n{part}: {two}, the difference, % of F(M)")
-        for name, gap in gaps.items():
+        for name, gap in getattr(found, part).items():
             change, removed = gap.other - gap.one, " ".join(map(str, gap.removed)) or "nothing"
             print(
-                f"  {name:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} {change.mean():+8.3f}"
-                f"   {sure(change)}   {gap.percent(faithful.model):5.1f} %   K: {removed}"
+                f"  {name!s:14} {gap.one.mean():8.3f} {gap.other.mean():8.3f} "
+                f"{change.mean():+8.3f}   {sure(change)}   "
+                f"{gap.percent(found.faithfulness.model):5.1f} %   K: {removed}"
             )
 
-    table = choices(model, prompts, circuit, rules)
-    print("\nfaithfulness under every choice: " + ", ".join(list(table[0])[3:]))
-    for row in table:
+    print("\nfaithfulness under every choice: " + ", ".join(list(found.choices[0])[3:]))
+    for row in found.choices:
         words, numbers = list(row.values())[:3], list(row.values())[3:]
         print("  {:9}{:11}{:9}".format(*words), *(f"{x:8.3f}" for x in numbers))
-    _save(out, knockout, {"circuit": circuit, "faithfulness": faithful, **parts}, table)
+    _save(out, knockout, found)
     print(f"  written: {out}")
 
 
-def _save(
-    out: Path, knockout: Knockout, found: dict[str, Any], table: list[dict[str, Any]]
-) -> None:
-    rows = io.StringIO(newline="")
-    csv.writer(rows).writerows([table[0], *(row.values() for row in table)])
+def _save(out: Path, knockout: Knockout, found: Assessment) -> None:
     prompts, rules = knockout.prompts, knockout.rules
     data = {
         "model": knockout.model.cfg.model_name,
@@ -138,10 +112,14 @@ def _save(
         "templates": prompts.templates,
         "metric": getattr(rules.metric, "__name__", "custom"),
         **{name: getattr(rules, name) for name in CHOICES},
-        **found,
+        "circuit": found.circuit,
+        "faithfulness": found.faithfulness,
+        "completeness": found.completeness,
+        "minimality": {str(node): gap for node, gap in found.minimality.items()},
     }
+    table = pd.DataFrame(found.choices).to_csv(index=False, na_rep="nan", lineterminator="\n")
     write_file(out / "evaluation.json", json.dumps(data, indent=1, default=_plain).encode())
-    write_file(out / "choices.csv", rows.getvalue().encode())
+    write_file(out / "choices.csv", table.encode())
 
 
 def _plain(value: object) -> object:

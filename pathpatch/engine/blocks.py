@@ -10,7 +10,7 @@ from torch import Tensor
 from pathpatch.effects import About, Effects
 from pathpatch.metrics import Metric
 from pathpatch.models.load import fingerprint
-from pathpatch.nodes import Model, Sets, names
+from pathpatch.nodes import Model, Sets
 from pathpatch.prompts import Prompts
 
 BLOCK = 32  # prompts in one forward pass
@@ -51,4 +51,4 @@ def table(
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)
-    return Effects(names(sets), base, patched, details, prompts.templates)
+    return Effects(sets, base, patched, details, prompts.templates)

@@ -79,6 +79,7 @@ def do_jobs(
     jobs: list[Job],
     done: MutableMapping[int, Array],
     executor: Executor | None,
+    quiet: bool = False,
 ) -> None:
     """Do the jobs that are not done yet, here or on the workers of the executor."""
     todo = {
@@ -88,8 +89,8 @@ def do_jobs(
     }
     total = len(prompts) * len(spec.senders)
     left = sum(len(part) * len(task.senders) for part, task in todo.values())
-    bar = tqdm(total=total, initial=total - left, unit="patch", delay=2, desc=spec.engine)
-    with bar:
+    words: dict[str, Any] = {"unit": "patch", "desc": spec.engine}
+    with tqdm(total=total, initial=total - left, delay=2, disable=quiet, **words) as bar:
         if executor is None:
             for i, (part, task) in todo.items():
                 done[i] = compute(Parcel(model), part, task, bar.update)

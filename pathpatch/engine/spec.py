@@ -23,17 +23,25 @@ class SweepOptions:
     folder: where finished blocks are kept. The same sweep, started again, goes on from there.
     executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
     by its name. None: compute here.
+    quiet: print neither the cost nor the progress.
+    seed: of what is drawn to judge the table, its intervals and p values (see `Effects`).
+
+    Raises: PathPatchError for an engine that does not exist, and a seed below zero.
     """
 
     engine: str = "fast"
     memory: float | int = 2
     folder: Path | str | None = None
     executor: Executor | None = None
+    quiet: bool = False
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             hint = did_you_mean(self.engine, ENGINES)
             raise PathPatchError(f"unknown engine {self.engine!r}; {hint}")
+        if self.seed < 0:
+            raise PathPatchError(f"the seed must be 0 or more, got {self.seed}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pathpatch.activation import check_sets
 from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
-from pathpatch.engine.cost import Plan, plan_spec
+from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.jobs import Blocks, do_jobs, job_grid
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.forward import run
@@ -34,22 +34,22 @@ def path_sweep(
 
     A sender is a node, or several joined by + that are patched together ("9.6@END+9.9@END").
     frozen: as in `path_patch`; by default all heads. For denoising give `prompts.swapped()`.
-    options: engine, memory, folder and executor. What the fast engine cannot do (other frozen
-    nodes, other model families) goes to the literal form; the result says which one ran.
-    Says what it costs first, and shows progress.
+    options: how to compute it. What the fast engine cannot do (other frozen nodes, other model
+    families) goes to the literal form; the result says which one ran.
+    The sweep says first what it costs, if that is over two seconds, and then shows progress.
 
     Returns: Effects, the metric of every sender on every prompt.
     Raises: PathPatchError, before any pass, for nodes that do not exist or cannot do this.
     Book: chapters 5 and 11.
     """
-    options = options or SweepOptions()
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return _announce_and_run(model, prompts, plan_spec(model, prompts, spec, options), options)
+    return _run(model, prompts, spec, options or SweepOptions())
 
 
 def activation_sweep(
     model: Model,
     prompts: Prompts,
+    *,
     nodes: Iterable[Node | str],
     metric: Metric = logit_diff,
     options: SweepOptions | None = None,
@@ -57,29 +57,24 @@ def activation_sweep(
     """Patch each node by itself into the clean run, on every prompt, from the corrupt run.
 
     An entry is a node, or several joined by + that are patched together ("9.6@END+9.9@END");
-    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. Says what it costs
-    first, and shows progress.
+    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. The sweep says first
+    what it costs, if that is over two seconds, and then shows progress.
 
     Returns: Effects, the metric of every entry on every prompt. It names no receivers: every
     reader of a node sees its new value.
     Raises: PathPatchError, before any pass, for nodes that do not exist.
     Book: chapter 3.
     """
-    options, sets = options or SweepOptions(), check_sets(model, prompts.orig, nodes)
+    sets = check_sets(model, prompts.orig, nodes)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _announce_and_run(model, prompts, plan_spec(model, prompts, spec, options), options)
+    return _run(model, prompts, spec, options or SweepOptions())
 
 
-def _announce_and_run(
-    model: Model, prompts: Prompts, planned: Plan, options: SweepOptions
-) -> Effects:
-    if planned.seconds > 2:
+def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
+    """Say what it costs, do the jobs that are not done yet, and put the table together."""
+    planned = plan_spec(model, prompts, spec, options)
+    if planned.seconds > 2 and not options.quiet:
         print(planned, file=sys.stderr)
-    return run_plan(model, prompts, planned, options)
-
-
-def run_plan(model: Model, prompts: Prompts, planned: Plan, options: SweepOptions) -> Effects:
-    """Do the jobs that are not done yet, and put the table together."""
     spec = planned.spec
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}
     details = about(model, prompts, spec.senders, spec.metric, engine=spec.engine, **asked)
@@ -87,11 +82,11 @@ def run_plan(model: Model, prompts: Prompts, planned: Plan, options: SweepOption
     key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
     done: MutableMapping[int, Array] = Blocks(options.folder, key) if options.folder else {}
     jobs = job_grid(len(rows), len(prompts), spec)
-    do_jobs(model, prompts, spec, jobs, done, options.executor)
+    do_jobs(model, prompts, spec, jobs, done, options.executor, options.quiet)
     base, patched = np.empty(len(prompts)), np.empty((len(rows), len(prompts)))
     for i, (some, columns) in enumerate(jobs):
         base[columns], patched[some, columns] = done[i][0], done[i][1:]
-    return Effects(rows, base, patched, details, prompts.templates)
+    return Effects(spec.senders, base, patched, details, prompts.templates, seed=options.seed)
 
 
 def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:

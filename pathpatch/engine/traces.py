@@ -19,20 +19,24 @@ from pathpatch.engine.cost import announce
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob
-from pathpatch.nodes import LOGITS, Model, Node, names
+from pathpatch.nodes import LOGITS, Model, Node, Sets, names
 from pathpatch.prompts import Prompts
 from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A metric in the clean, corrupted and restored runs: every node, draw and prompt by itself."""
+    """A metric in the clean, corrupted and restored runs: every entry, draw and prompt by itself.
 
-    nodes: list[str]
+    nodes: the entries; the nodes of an entry were restored together. seed: that of `effects`.
+    """
+
+    nodes: Sets
     clean: Float[np.ndarray, " batch"]
     corrupted: Float[np.ndarray, "draw batch"]
     restored: Float[np.ndarray, "node draw batch"]
     about: About
+    seed: int = 0
 
     def total_effect(self) -> Float[np.ndarray, " batch"]:
         """Clean minus corrupted, mean over draws, in units of the metric: all there is to win."""
@@ -40,13 +44,14 @@ class Trace:
 
     def effects(self) -> Effects:
         """Mean over draws. base: corrupted; patched: restored; change: the indirect effect."""
-        return Effects(self.nodes, self.corrupted.mean(0), self.restored.mean(1), self.about)
+        base, patched = self.corrupted.mean(0), self.restored.mean(1)
+        return Effects(self.nodes, base, patched, self.about, seed=self.seed)
 
-    def save(self, folder: str | Path, generator: np.random.Generator) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write what `Effects.save` writes, and trace.json with every draw."""
-        self.effects().save(folder, generator)
+        self.effects().save(folder)
         values = {key: getattr(self, key).tolist() for key in ("clean", "corrupted", "restored")}
-        data = json.dumps({"nodes": self.nodes, **values}, indent=1)
+        data = json.dumps({"nodes": names(self.nodes), **values}, indent=1)
         write_file(Path(folder) / "trace.json", data.encode())
 
 
@@ -90,4 +95,4 @@ def causal_trace(
     engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"
     asked = {"receivers": [], "frozen": "+".join(severed) or "nothing", "engine": engine}
     details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
-    return Trace(names(sets), as_array(torch.cat(clean)), table[0], table[1:], details)
+    return Trace(sets, as_array(torch.cat(clean)), table[0], table[1:], details)

@@ -15,7 +15,7 @@ from matplotlib.image import AxesImage
 from pathpatch.effects import Effects
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
-from pathpatch.nodes import Model, Node, as_nodes, node_set
+from pathpatch.nodes import Model, Node, as_nodes
 from pathpatch.prompts import Tokens
 
 
@@ -28,22 +28,22 @@ def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
     """Mean change of every head: layers down, heads across, red where the metric falls.
 
     maps: title -> effects, side by side with one range of colours, centred at zero. Heads that do
-    not stand out in their own map (corrected p of 0.05 or more, see `Effects.p_adjusted`) are
-    faded; the strongest others, at most `labels` in a map, carry their name.
+    not stand out in their own map (corrected p of 0.05 or more, as `Effects.table` says) are faded;
+    the strongest others, at most `labels` in a map, carry their name.
 
-    Raises: PathPatchError when a sender is not a single head.
+    Raises: PathPatchError when a row is not a single head, or a head has several rows.
     Book: chapters 5 and 7.
     """
     if not all(effects.of_heads() for effects in maps.values()):
         raise PathPatchError("a heat map needs effects of single heads, one in each row")
     limit = max(float(np.abs(effects.mean()).max()) for effects in maps.values()) or 1e-12
-    nodes = [node for effects in maps.values() for node in node_set("+".join(effects.senders))]
-    rows, columns = (1 + max(getattr(node, key) for node in nodes) for key in ("layer", "head"))
+    rows, columns = np.max([effects.by_head().shape for effects in maps.values()], axis=0)
     width, height = 1.6 + (0.28 + 0.14 / len(maps)) * columns * len(maps), 1.3 + 0.24 * rows
     shape: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
     figure, panels = plt.subplots(1, len(maps), squeeze=False, sharey=True, **shape)
     for axes, (title, effects) in zip(panels[0], maps.items(), strict=True):
-        image = _heat_map(axes, effects, limit, (rows, columns), labels)
+        image = _heat_map(axes, effects, limit, labels)
+        axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
         axes.set(xlabel="head", xticks=range(columns), yticks=range(0, rows, 1 + rows // 16))
         axes.set_title(title, fontsize=10)
         axes.tick_params(length=2, labelsize=8)
@@ -53,20 +53,16 @@ def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
     return figure
 
 
-def _heat_map(
-    axes: Axes, effects: Effects, limit: float, shape: tuple[int, int], labels: int
-) -> AxesImage:
-    nodes = [Node.parse(name) for name in effects.senders]
-    layer, head = (np.array([getattr(node, key) for node in nodes]) for key in ("layer", "head"))
-    mean, clear = effects.mean(), effects.p_adjusted(np.random.default_rng(0)) < 0.05
-    grid, alpha = np.full((2, *shape), np.nan)
-    grid[layer, head], alpha[layer, head] = mean, np.where(clear, 1.0, 0.25)
-    for i in [i for i in effects.top(len(nodes)) if clear[i]][:labels]:
+def _heat_map(axes: Axes, effects: Effects, limit: float, labels: int) -> AxesImage:
+    mean, clear = effects.mean(), effects.p_adjusted() < 0.05
+    alpha = effects.by_head(np.where(clear, 1.0, 0.25))
+    for i in [i for i in effects.top(len(mean)) if clear[i]][:labels]:
+        (node,) = effects.senders[i]
         shade = "white" if abs(mean[i]) > 0.6 * limit else "black"
-        name = f"{layer[i]}.{head[i]}"
-        axes.text(head[i], layer[i], name, ha="center", va="center", fontsize=7, color=shade)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": shade}
+        axes.text(node.head, node.layer, f"{node.layer}.{node.head}", **style)
     colors: dict[str, Any] = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
-    return axes.imshow(grid, **colors, alpha=np.nan_to_num(alpha), aspect="auto")
+    return axes.imshow(effects.by_head(), **colors, alpha=np.nan_to_num(alpha), aspect="auto")
 
 
 def attention_panel(model: Model, tokens: Tokens, patterns: Iterable[Node | str]) -> Figure:

@@ -37,7 +37,7 @@ def test_the_truth_is_what_brute_force_finds(key):
     assert abs(changes - changes[:, :1]).max() < 1e-9, "the same on every prompt"
     found = {
         tuple(name.split(" -> ")): round(float(change), 9)
-        for name, change in zip(effects.senders, changes[:, 0], strict=True)
+        for name, change in zip(effects.names, changes[:, 0], strict=True)
         if abs(change) > 1e-9
     }
     assert found == true_edges(key)

@@ -194,8 +194,8 @@ def edges_to(made, receiver):
     """Two prompts are enough: in these machines an effect is the same on all."""
     some, at = made.prompts["abc"][:2], Node.parse(receiver).at
     effects = path_sweep(made.model, some, senders=heads(made.model, at), receivers=[receiver])
-    means = zip(effects.senders, effects.mean(), strict=True)
-    return {(str(h), receiver): float(x) for h, x in means if abs(x) > 1e-6}
+    means = zip(effects.names, effects.mean(), strict=True)
+    return {(h, receiver): float(x) for h, x in means if abs(x) > 1e-6}
 
 
 def walk(key=KEY, labels=LABELS):
@@ -249,9 +249,9 @@ def patched_activations():
     made = planted(key)
     for at in LABELS:
         nodes = heads(made.model, at)
-        effects = activation_sweep(made.model, made.prompts["abc"][:2], nodes)
-        means = zip(effects.senders, effects.mean(), strict=True)
-        found |= {(str(h), "logits@END"): float(x) for h, x in means if abs(x) > 1e-6}
+        effects = activation_sweep(made.model, made.prompts["abc"][:2], nodes=nodes)
+        means = zip(effects.names, effects.mean(), strict=True)
+        found |= {(h, "logits@END"): float(x) for h, x in means if abs(x) > 1e-6}
     return key, found
 
 
