@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# A process for each core; at most four, because each loads the model that it tests (1 GB).
+PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup book test lint ioi bench clean
+.PHONY: help setup book test audit lint ioi bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -17,7 +19,10 @@ book: $(READY) ## Build the book, running every page that changed
 	$(PY) book/build.py
 
 test: $(READY) ## Run the tests; for a part: make test ARGS="-m 'not slow'"
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+audit: $(READY) ## Run what takes too long for every change (hours); for a part: make audit ARGS=fuzz
+	$(PY) tests/audit.py $(ARGS)
 
 lint: $(READY) ## Check style and types
 	$(PY) -m ruff check .

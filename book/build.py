@@ -22,6 +22,19 @@ def digest(files: Iterable[Path]) -> str:
     return sha.hexdigest()[:16]
 
 
+def encrypt_kernels() -> None:
+    """Let each page's kernel encrypt what it says to us: if not, it warns of it on every page."""
+    import jupyter_client
+    from traitlets import default
+
+    class Encrypting(jupyter_client.AsyncKernelManager):
+        @default("transport_encryption")
+        def _where_it_can(self) -> str:
+            return "auto"
+
+    jupyter_client.AsyncKernelManager = Encrypting  # where nbclient takes it from
+
+
 def build() -> int:
     """Build what has changed. Returns 0 when there was neither an error nor a warning."""
     from jupyter_book.sphinx import build_sphinx
@@ -29,6 +42,7 @@ def build() -> int:
 
     if not color_terminal():
         nocolor()  # no escape codes in a log file
+    encrypt_kernels()
     # The outputs of cells are cached by the text of the cells alone. When the library, a package or
     # a file that pages read changes, the cache must change too, or pages would show old numbers.
     library = ROOT / "pathpatch"

@@ -16,14 +16,25 @@ import torch
 from hypothesis import settings
 
 from exercises import catalogue, progress
+from exercises.checks import labs
 from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
 
-# The same examples in every run: what passes here passes for you.
-settings.register_profile("repository", derandomize=True, database=None, deadline=None)
-settings.load_profile("repository")
+# The same examples in every run: what passes here passes for you. `make audit` draws new ones.
+COMMON = {"database": None, "deadline": None, "print_blob": True}
+settings.register_profile("repository", derandomize=True, **COMMON)
+settings.register_profile("sample", max_examples=20, **COMMON)
+settings.register_profile("audit", max_examples=1000, **COMMON)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repository")
+settings.load_profile(PROFILE)
+labs.SEED = int(os.environ.get("EXERCISES_SEED", labs.SEED))
 torch.set_num_threads(1)  # on tiny models more threads only wait for one another
+
+
+def examples(number: int) -> int:
+    """How many examples a test draws, where it asks for this many: ten times as many in audits."""
+    return {"repository": number, "sample": min(number, 20), "audit": 10 * number}[PROFILE]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from conftest import Tiny, ends
+from conftest import Tiny, ends, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_handmade import make
@@ -132,7 +132,7 @@ def test_keeping_everything_changes_nothing(tiny: Tiny, reference: str):
 
 
 @given(st.lists(st.sampled_from(KEPT), unique=True), st.lists(st.sampled_from(KEPT), unique=True))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_masks_are_sets_of_prompts_and_positions(kept: list[str], without: list[str]):
     made = make("machine token")  # three layers, two heads: kept nodes beyond it are left out
     prompts = made.prompts["abc"][::9]

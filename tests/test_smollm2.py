@@ -34,13 +34,6 @@ pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parent / "golden" / "smollm2_ioi.json"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def both_cores():
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def prompts(smollm2: Model) -> Prompts:
     return ioi_prompts(smollm2.tokenizer, 240, Random(0))

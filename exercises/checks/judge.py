@@ -24,7 +24,7 @@ from exercises.checks.fences import (
 )
 
 Function = Callable[..., Any]
-LIMIT = 60.0  # seconds for one call
+LIMIT = 60.0  # seconds of processor time for one call
 NOTHING = "The function returned nothing. Is there a `return`? (`print` only shows a value.)"
 
 

@@ -1,7 +1,9 @@
 """The options of every command, and their defaults. What the commands do is in `commands`."""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from pathpatch.circuits.discovery import Rule
@@ -90,7 +92,8 @@ COMMANDS: dict[str, tuple[str, Table]] = {
 
 def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
     """The options of one command; options.command is its name. Exits after --help and mistakes."""
-    parser = argparse.ArgumentParser(prog="python -m pathpatch", description=description)
+    typed = "pathpatch" if Path(sys.argv[0]).stem == "pathpatch" else "python -m pathpatch"
+    parser = argparse.ArgumentParser(prog=typed, description=description)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, (help_text, table) in COMMANDS.items():
         command = commands.add_parser(name, help=help_text)

@@ -78,7 +78,7 @@ def test_leaving_or_looping_does_not_stop_the_reading(page):
     started = time.perf_counter()
     read = read_page("ch01_sum", limit=0.2)
     assert "SystemExit" in read.trouble and "five" in read.names
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 15  # one second on a quiet machine
 
 
 def test_a_file_that_is_not_python_shows_the_line_and_the_exercise(page):

@@ -115,7 +115,7 @@ def test_a_loop_without_end_is_a_message_and_its_thread_is_gone(ask):
     threads, started = threading.active_count(), time.perf_counter()
     text = ask(answer, case(), limit=0.2).text
     assert "had not come back after 0.2 seconds" in text and "Is there a loop" in text
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 15  # one second on a quiet machine
     assert threading.active_count() == threads
 
 

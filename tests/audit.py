@@ -1,0 +1,173 @@
+"""What takes too long to run at every change: make audit, or a part: make audit ARGS="fuzz install".
+
+A full run takes about two hours. Each part writes what it found, when, where and on which commit
+into tests/audit.json, which is committed and which the book prints. `--sample` runs a little of
+each part and writes nothing: that is what .ci/run does.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+import zipfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / "tests" / "audit.json"
+SEEDS = range(6, 16)  # of the models and prompts that learners' answers are judged on; theirs is 5
+Figures = dict[str, object]
+
+
+class FailedError(Exception):
+    """A part of the audit did not hold; the message says what was seen."""
+
+
+def fuzz(sample: bool) -> Figures:
+    """Ten times as many random examples, new ones at every run, in each test that draws them"""
+    some = ["tests/test_deltas.py"] if sample else ["tests"]
+    profile = {"HYPOTHESIS_PROFILE": "sample" if sample else "audit"}
+    return {"tests": pytest("-m", "hypothesis", *some, **profile)}
+
+
+def answers(sample: bool) -> Figures:
+    """Every right and wrong answer to every exercise, judged on other models and prompts"""
+    judged = 0
+    for seed in SEEDS[:1] if sample else SEEDS:
+        chapter = ["-k", "1.1 or 1.2 or 1.3"] if sample else []
+        judged += pytest("tests/exercises/test_answers.py", *chapter, EXERCISES_SEED=str(seed))
+    return {"verdicts": judged}
+
+
+def install(sample: bool) -> Figures:
+    """Installed with `pip` into an empty environment, and used from an empty folder"""
+    with tempfile.TemporaryDirectory() as folder:
+        copy, empty = Path(folder) / "checkout", Path(folder) / "empty"
+        empty.mkdir()
+        checkout(copy)
+        if sample:  # the same files, beside the packages that are here
+            say("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", copy, cwd=empty)
+            (wheel,) = empty.glob("*.whl")
+            zipfile.ZipFile(wheel).extractall(Path(folder) / "library")
+            wheel.unlink()
+            python, path = sys.executable, {"PYTHONPATH": str(Path(folder) / "library")}
+        else:
+            venv.create(Path(folder) / "new", with_pip=True)
+            python, path = str(Path(folder) / "new" / "bin" / "python"), {}
+            say("-m", "pip", "install", "-q", copy, python=python, cwd=empty)
+        found = say("-c", LOOK, python=python, cwd=empty, **path).split()
+        if found[:2] != ["True", "124"]:
+            raise FailedError(f"installed, it has {' '.join(found)}")
+        sweep = ["-m", "pathpatch", "sweep", "--model", "tiny-llama", "--prompts", "4"]
+        say(*sweep, python=python, cwd=empty, **path)
+        written = json.loads((empty / "out" / "sweep" / "effects.json").read_text())
+        return {"senders swept": len(written["senders"]), "torch": found[2]}
+
+
+# Run where it was installed: nothing but the library and the exercises, every wing, the facts.
+LOOK = """
+import importlib, pkgutil, pathpatch, torch
+from importlib.util import find_spec
+for module in pkgutil.walk_packages(pathpatch.__path__, "pathpatch."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from pathpatch.tasks.facts import load_facts
+alone = find_spec("exercises") and not any(map(find_spec, ("tests", "solutions", "book")))
+print(bool(alone), len(load_facts()), torch.__version__)
+"""
+
+
+def bench(sample: bool) -> Figures:
+    """Speed, memory and exactness of sweeps on the real model"""
+    say("tests/bench.py", *["sample"] * sample, cwd=ROOT)
+    found = json.loads((ROOT / "out" / "bench.json").read_text())
+    ratios = {name: row["ratio"] for name, row in found.items() if "ratio" in row}
+    return {f"ratio, {name}": round(ratio, 1) for name, ratio in ratios.items()}
+
+
+PARTS: dict[str, Callable[[bool], Figures]] = {
+    part.__name__: part for part in (fuzz, answers, install, bench)
+}
+
+
+def say(*command: object, cwd: Path, python: str = sys.executable, **variables: str) -> str:
+    """Run Python and return what it prints. Raises: FailedError with the end of that."""
+    words = [python, *map(str, command)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"} | variables
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise FailedError(f"{' '.join(words[1:])[:80]}: {(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
+
+
+def pytest(*arguments: str, **variables: str) -> int:
+    """Run tests, as many at a time as there are processors. Returns: how many passed."""
+    parallel = "-n logical --maxprocesses 4 --dist worksteal -q".split()
+    out = say("-m", "pytest", *parallel, *arguments, cwd=ROOT, **variables)
+    passed = re.search(r"(\d+) passed", out)
+    if passed is None or " skipped" in out.splitlines()[-1]:
+        raise FailedError(f"not all tests ran: {out[-1000:]}")
+    return int(passed[1])
+
+
+def checkout(to: Path) -> None:
+    """A copy of the files that are under version control, as they are now."""
+    for name in git("ls-files").splitlines():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, to / name)
+
+
+def git(*command: str) -> str:
+    done = subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def audit(name: str, sample: bool) -> Figures:
+    """Run one part. Returns: what the report says about it."""
+    part, started = PARTS[name], time.perf_counter()
+    changed = [line for line in git("status", "--porcelain").splitlines() if "audit.json" not in line]
+    row: Figures = {
+        "what": part.__doc__,
+        "commit": git("rev-parse", "--short=10", "HEAD") + " and later changes" * bool(changed),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, "
+        f"Python {platform.python_version()}",
+    }
+    try:
+        row |= {"held": True, "figures": part(sample)}
+    except FailedError as error:
+        print(error, file=sys.stderr)
+        row |= {"held": False, "figures": {"seen": str(error)[-200:]}}
+    return row | {"minutes": round((time.perf_counter() - started) / 60, 1)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts that are named, or all. Returns: 0 when all of them held."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all, if none is named")
+    parser.add_argument("--sample", action="store_true", help="a little of each; no report")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    rows = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
+    held = True
+    for name in options.parts or PARTS:
+        print(f"audit, {name}: {PARTS[name].__doc__} ...", flush=True)
+        rows[name] = audit(name, options.sample)
+        held &= bool(rows[name]["held"])
+        print(f"  {json.dumps(rows[name])}", flush=True)
+        if not options.sample:
+            REPORT.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
