@@ -13,7 +13,7 @@ from torch import Tensor
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.nodes import LOGITS, Model, Node, as_nodes, heads
-from pathpatch.prompts import Prompts, Tokens
+from pathpatch.prompts import END, Prompts, Tokens
 
 # A sender writes into the residual stream; a receiver is read off it. Other kinds are refused: the
 # query of a frozen head, say, would be a sender that changes nothing.
@@ -76,7 +76,8 @@ def passes_c_and_d(
 
     # Pass C: x_orig with everything frozen to pass B, except the senders, patched from pass A.
     # Keep the receivers: the value each would take. In C nothing else uses it.
-    writes = {node: b[node] for node in frozen}
+    # A sender is patched last: what is frozen may name its place in another way (9.6 and 9.6@END).
+    writes = {node: b[node] for node in frozen if node not in senders}
     writes |= {node: a[node] for node in senders}
     c = run(model, x_orig, reads=receivers, writes=writes)
     if any(node.kind == "logits" for node in receivers):
@@ -97,6 +98,8 @@ def check_nodes(model: Model, tokens: Tokens, senders: list[Node], receivers: li
             node.check(model)
             if node.kind not in kinds:
                 raise PathPatchError(f"{node} cannot be a {role}; these can: {', '.join(kinds)}")
+            if node.kind == "logits" and node.at not in (None, END):
+                raise PathPatchError(f"{node} cannot be a {role}: END is read; use {LOGITS}")
             if node.at is not None:
                 tokens.at(node.at)
 

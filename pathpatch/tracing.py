@@ -32,7 +32,8 @@ def restored_runs(
     low = run(model, clean.tokens, reads=[LOGITS, *chain(*cut)], writes=corrupted)
     yield low[LOGITS]
     for entry, severed in zip(sets, cut, strict=True):
-        writes = corrupted | {node: low[node] for node in severed}
+        # What is restored comes last: two labels of one token may name it, one of them severed.
+        writes = corrupted | {node: low[node] for node in severed if node not in entry}
         writes |= {node: clean[node] for node in entry}
         yield run(model, clean.tokens, reads=[LOGITS], writes=writes)[LOGITS]
 

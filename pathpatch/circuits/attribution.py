@@ -137,9 +137,10 @@ def _of_edges(
         resid = torch.stack([here[node] for node in stream(model)])
         slopes = _slopes(replace(scene, resid=resid), prompts, spec.metric)
         for i, nodes in enumerate(spec.senders):
-            for node in nodes:
+            for node, first in scene.once(nodes):
                 slope = take(slopes[1 + first_layer([node])], scene.places(node))
-                changes[i] += weight * (_written(scene, node) * slope).sum((1, 2))
+                change = _written(scene, node) * first[..., None]
+                changes[i] += weight * (change * slope).sum((1, 2))
     return base, base.double() + changes
 
 

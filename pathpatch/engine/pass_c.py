@@ -65,10 +65,14 @@ def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
 def sender_deltas(
     scene: Scene, senders: Sets, kind: str, layer: int | None, where: Tensor
 ) -> Iterator[tuple[int, Node, Tensor, Tensor]]:
-    """The senders of a kind in a layer: row, node, the places it covers, and A minus B there."""
+    """The senders of a kind in a layer: row, node, the places it covers, and A minus B there.
+
+    A place that several nodes of a set cover comes with the first of them only.
+    """
     for i, nodes in enumerate(senders):
-        for node in nodes:
-            if (node.kind, node.layer) == (kind, layer):
-                covered = (scene.places(node)[:, None] == where[..., None]).any(-1)[..., None]
-                whole = node.everywhere()
-                yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered
+        here = [node for node in nodes if (node.kind, node.layer) == (kind, layer)]
+        for node, first in scene.once(here):
+            same = scene.places(node)[:, None] == where[..., None]  # [batch, where, place]
+            covered = (same & first[:, None]).any(-1)[..., None]
+            whole = node.everywhere()
+            yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered

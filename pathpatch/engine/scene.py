@@ -1,6 +1,6 @@
 """What the fast engine needs of passes A and B, and where the receivers are in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,6 +58,19 @@ class Layout:
         if node.at is None:
             return torch.arange(self.tokens.ids.shape[1]).expand(len(self.tokens), -1)
         return self.tokens.at(node.at)[:, None]
+
+    def once(self, nodes: Iterable[Node]) -> Iterator[tuple[Node, Bool[Tensor, "batch place"]]]:
+        """Each node of a set, and which of its places no node before it holds.
+
+        A set of nodes is a set of places: what two of them name (9.6 and 9.6@END, or two labels of
+        one token) counts once.
+        """
+        held: dict[Node, Tensor] = {}  # activation -> [batch, pos]
+        for node in nodes:
+            here, places = node.everywhere(), self.places(node)
+            taken = held.setdefault(here, torch.zeros_like(self.tokens.ids, dtype=torch.bool))
+            yield node, ~taken.gather(1, places)
+            taken.scatter_(1, places, True)
 
     def suffix(self) -> Int[Tensor, "batch pos"]:
         """The positions that pass D runs: from the first receiver position of each prompt on."""

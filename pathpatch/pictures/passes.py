@@ -164,7 +164,7 @@ def four_passes(
 
     b = one("B", prompts.orig, frozen, {}, {})
     a = one("A", prompts.new, senders, {}, {})
-    freeze = {node: b.found[node] for node in frozen}
+    freeze = {node: b.found[node] for node in frozen if node not in senders}
     c = one("C", prompts.orig, receivers, freeze, {node: a.found[node] for node in senders})
     d = one("D", prompts.orig, [], {}, {node: c.found[node] for node in receivers})
     return FourPasses(senders, receivers, shown, positions, [a, b, c, d])
