@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
-from pathpatch.nodes import LOGITS, UNEMBED, Model, Node, as_nodes
+from pathpatch.nodes import LOGITS, UNEMBED, Model, Node, as_nodes, device_of
 from pathpatch.prompts import END, Tokens
 
 Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]
@@ -35,8 +35,8 @@ class Run(dict[Node, Tensor]):
     def __missing__(self, node: Node) -> Tensor:
         if node.at is None or node.everywhere() not in self:
             raise PathPatchError(f"this run did not read {node}; use run(..., reads=['{node}'])")
-        rows = torch.arange(len(self.tokens))
-        return super().__getitem__(node.everywhere())[rows, self.tokens.at(node.at)]
+        whole = super().__getitem__(node.everywhere())  # [batch, pos, ...]
+        return whole[self.tokens.to(whole.device).index(node.at)]
 
 
 @torch.no_grad()
@@ -60,6 +60,7 @@ def run(
     Book: chapter 5.
     """
     found, reads, writes = Run(tokens), as_nodes(reads), writes or {}
+    tokens = tokens.to(device_of(model))
     plan = _unembed_end(tokens, [*reads, *writes])
     plan += [(node.hook, _reader(model, tokens, node, found)) for node in reads]
     plan += [(node.hook, _writer(model, tokens, node, new)) for node, new in writes.items()]
@@ -84,8 +85,9 @@ def gradients(
     Returns: the gradients, in the shapes of the values that `run` reads.
     Raises: PathPatchError as `run`. The model is left as it was.
     """
-    parts = {node: _parts(model, tokens, node) for node in as_nodes(nodes)}
     end, taps, found = Run(tokens), dict[str, Tensor](), Run(tokens)
+    tokens = tokens.to(device_of(model))
+    parts = {node: _parts(model, tokens, node) for node in as_nodes(nodes)}
     plan = _unembed_end(tokens, parts)
     plan += [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
     plan += [(hook, _tap(hook, taps)) for hook in dict.fromkeys(node.hook for node in parts)]
@@ -107,8 +109,8 @@ def _unembed_end(tokens: Tokens, nodes: Iterable[Node]) -> list[tuple[str, Step]
     """
     if any(node.kind == "logits" and node.at != END for node in nodes):
         return []
-    rows, pos = torch.arange(len(tokens)), tokens.ids.shape[1]
-    cut = (UNEMBED, lambda x: x[rows, tokens.at(END)][:, None])
+    end, pos = tokens.index(END), tokens.ids.shape[1]
+    cut = (UNEMBED, lambda x: x[end][:, None])  # [batch, pos, d_model] -> [batch, 1, d_model]
     return [cut, (LOGITS.hook, lambda logits: logits.expand(-1, pos, -1))]
 
 
@@ -146,7 +148,7 @@ def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
     node.check(model)
     where = (slice(None), slice(None))
     if node.at is not None:
-        where = (torch.arange(len(tokens)), tokens.at(node.at))  # type: ignore[assignment]
+        where = tokens.index(node.at)  # type: ignore[assignment]
     return [(*where, head) for head in node.heads(model)] or [where]
 
 
@@ -166,7 +168,7 @@ def _writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
         edited = activation.clone()
         for part in parts:
             target = _pos_first(node, edited)
-            value = new if isinstance(new, Tensor) else new(target[part])
+            value = new.to(edited.device) if isinstance(new, Tensor) else new(target[part])
             if target[part].shape != value.shape:
                 raise PathPatchError(
                     f"the value for {node} has shape {list(value.shape)}, "

@@ -44,5 +44,5 @@ def recovered(
 
 
 def _pick(values: Tensor, ids: Tensor) -> Tensor:
-    index = ids.expand(values.shape[:-1]).unsqueeze(-1)
+    index = ids.to(values.device).expand(values.shape[:-1]).unsqueeze(-1)  # [..., batch, 1]
     return values.gather(-1, index).squeeze(-1)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import torch
+
 from pathpatch.errors import PathPatchError, did_you_mean
 
 _HOOKS = {
@@ -105,6 +107,11 @@ class Node:
                     f"{what} {number} of node {self} is out of range: "
                     f"{model.cfg.model_name} has {what}s 0 to {limit - 1}"
                 )
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the model is: whatever meets its values in a pass must be there too."""
+    return model.W_E.device
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together

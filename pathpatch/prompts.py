@@ -39,6 +39,14 @@ class Tokens:
     def __getitem__(self, rows: slice | Tensor) -> "Tokens":
         return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
 
+    def to(self, device: torch.device | str) -> "Tokens":
+        """The same tokens on a device. They are made on the CPU, and a pass moves its own copy."""
+        return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+
+    def index(self, where: str | int) -> tuple[Int[Tensor, "batch"], Int[Tensor, "batch"]]:
+        """What picks a position of every prompt out of [batch, pos, ...]. Raises: as `at`."""
+        return torch.arange(len(self), device=self.ids.device), self.at(where)
+
     def at(self, where: str | int) -> Int[Tensor, "batch"]:
         """The token index of a label, or of a plain index, in every prompt.
 
@@ -46,13 +54,11 @@ class Tokens:
         outside a prompt.
         """
         if isinstance(where, int):
-            lengths = self.positions[END] + 1
-            if where < 0 or bool((where >= lengths).any()):
-                raise PathPatchError(
-                    f"position {where} is outside a prompt: "
-                    f"the shortest has the tokens 0 to {int(lengths.min()) - 1}"
-                )
-            return torch.full((len(self),), where)
+            last = int(self.positions[END].min())
+            if not 0 <= where <= last:
+                tokens = f"the shortest has the tokens 0 to {last}"
+                raise PathPatchError(f"position {where} is outside a prompt: {tokens}")
+            return torch.full_like(self.positions[END], where)
         if where not in self.positions:
             hint = did_you_mean(where, self.positions)
             raise PathPatchError(f"these prompts have no position {where!r}; {hint}")
@@ -135,7 +141,8 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
         raise PathPatchError("the list of prompts is empty; give at least one pair")
     clean = [list(tokenizer(pair.clean)["input_ids"]) for pair in pairs]
     corrupt = [list(tokenizer(pair.corrupt)["input_ids"]) for pair in pairs]
-    words = [[_word_ids(tokenizer, word) for word in (p.answer, p.foil)] for p in pairs]
+    bare = {"add_special_tokens": False}
+    words = [[list(tokenizer(w, **bare)["input_ids"]) for w in (p.answer, p.foil)] for p in pairs]
     problems = [
         f"pair {i}: {problem}"
         for i, pair in enumerate(pairs)
@@ -152,8 +159,7 @@ def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
 
 
 def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
-    """Read a JSON list of objects `clean`, `corrupt`, `answer`, `foil`, and perhaps `positions`,
-    `group` and `template` (see `Pair`).
+    """Read a JSON list of objects with the fields of `Pair`, of which the last three may lack.
 
     Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
     """
@@ -165,10 +171,8 @@ def _pair_problems(
 ) -> list[str]:
     problems = []
     if len(clean) != len(corrupt):
-        problems.append(
-            f"clean has {len(clean)} tokens, corrupt {len(corrupt)}; "
-            f"they must be equal ({pair.clean!r} / {pair.corrupt!r})"
-        )
+        lengths = f"clean has {len(clean)} tokens, corrupt {len(corrupt)}"
+        problems.append(f"{lengths}; they must be equal ({pair.clean!r} / {pair.corrupt!r})")
     if not clean or clean == corrupt:
         problems.append(f"clean and corrupt are empty or identical ({pair.clean!r})")
     if pair.clean[-1:].isspace():
@@ -189,10 +193,6 @@ def _pair_problems(
         elif label == END and index != len(clean) - 1:
             problems.append(f"END is always the last token, {len(clean) - 1}, not {index}")
     return problems
-
-
-def _word_ids(tokenizer: Any, word: str) -> list[int]:
-    return list(tokenizer(word, add_special_tokens=False)["input_ids"])
 
 
 def _pad(rows: list[list[int]]) -> Int[Tensor, "batch pos"]:

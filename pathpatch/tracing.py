@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, grid
+from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid
 from pathpatch.prompts import FIRST, LAST, Tokens
 
 EMBED = Node("embed")
@@ -59,9 +59,14 @@ def windows(
 def gaussian_noise(
     model: Model, tokens: Tokens, scale: float, generator: torch.Generator, draws: int = 10
 ) -> Float[Tensor, "draw batch pos d_model"]:
-    """Independent normal numbers with a standard deviation of `scale`; ROME: 3 `embedding_std`."""
-    shape = (draws, *tokens.ids.shape, model.cfg.d_model)
-    return scale * torch.randn(shape, generator=generator, dtype=model.W_E.dtype)
+    """Independent normal numbers with a standard deviation of `scale`; ROME: 3 `embedding_std`.
+
+    They are drawn where the generator is (by default on the CPU), so that a seed gives the same
+    noise on every machine, and moved to the model.
+    """
+    shape, dtype = (draws, *tokens.ids.shape, model.cfg.d_model), model.W_E.dtype
+    noise = torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+    return scale * noise.to(device_of(model))
 
 
 def embedding_std(model: Model, texts: Iterable[str]) -> float:
@@ -70,7 +75,7 @@ def embedding_std(model: Model, texts: Iterable[str]) -> float:
     The paper takes a body of text, its code the subjects, each tokenised by itself.
     """
     ids = [i for text in texts for i in model.tokenizer(text)["input_ids"]]
-    return model.W_E[ids].std().item()
+    return model.W_E[ids].cpu().double().std().item()  # of [token, d_model]
 
 
 def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:
@@ -83,10 +88,11 @@ def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[
 def _on_subject(tokens: Tokens, noise: Tensor | None) -> Tensor:
     """The noise, zero outside the subject: from its first to its last token in each prompt."""
     if noise is None:
-        return torch.zeros(1, len(tokens), 1, 1)
-    first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))
+        return torch.zeros(1, len(tokens), 1, 1, device=tokens.ids.device)
+    tokens = tokens.to(noise.device)
+    first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))  # [batch, 1]
     if noise.ndim != 4 or noise.shape[1:3] != tokens.ids.shape or not len(noise):
         wanted = f"[draws, {len(tokens)}, {tokens.ids.shape[1]}, d_model]"
         raise PathPatchError(f"the noise has shape {list(noise.shape)}, expected {wanted}")
-    pos = torch.arange(tokens.ids.shape[1])
-    return noise * ((first <= pos) & (pos <= last))[..., None]
+    pos = torch.arange(tokens.ids.shape[1], device=noise.device)
+    return noise * ((first <= pos) & (pos <= last))[..., None]  # [draw, batch, pos, d_model]

@@ -133,7 +133,9 @@ def git(*command: str) -> str:
 def audit(name: str, sample: bool) -> Figures:
     """Run one part. Returns: what the report says about it."""
     part, started = PARTS[name], time.perf_counter()
-    changed = [line for line in git("status", "--porcelain").splitlines() if "audit.json" not in line]
+    changed = [
+        line for line in git("status", "--porcelain").splitlines() if "audit.json" not in line
+    ]
     row: Figures = {
         "what": part.__doc__,
         "commit": git("rev-parse", "--short=10", "HEAD") + " and later changes" * bool(changed),
@@ -156,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", action="store_true", help="a little of each; no report")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(
+            f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
+        )
     rows = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
     held = True
     for name in options.parts or PARTS:

@@ -65,7 +65,7 @@ def node_attribution(
             )
     asked = {"receivers": [], "frozen": "nothing", "engine": _engine(model, prompts, steps)}
     single = [node for (node,) in sets]
-    parts = (_of_nodes(model, block, single, steps, metric) for block in blocks(prompts))
+    parts = (_of_nodes(model, block, single, steps, metric) for block in blocks(model, prompts))
     return table(model, prompts, sets, metric, parts, **asked)
 
 
@@ -101,7 +101,7 @@ def edge_attribution(
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)
-    parts = (_of_edges(model, block, spec, steps) for block in blocks(prompts))
+    parts = (_of_edges(model, block, spec, steps) for block in blocks(model, prompts))
     return table(model, prompts, spec.senders, metric, parts, **asked)
 
 
@@ -111,7 +111,7 @@ def _of_nodes(
     """The metric of the clean run, and the same plus the estimated changes."""
     a = run(model, prompts.new, reads=[*nodes, EMBED])
     b = run(model, prompts.orig, reads=[*nodes, EMBED, LOGITS])
-    changes = b[LOGITS].new_zeros(len(nodes), len(prompts))
+    changes = b[LOGITS].new_zeros(len(nodes), len(prompts))  # [node, batch]
 
     def of(logits: Tensor) -> Tensor:
         return metric(logits, prompts)
@@ -120,8 +120,8 @@ def _of_nodes(
         slopes = gradients(model, prompts.orig, of, nodes=nodes, writes=writes)
         for i, node in enumerate(nodes):
             changes[i] += weight * ((a[node] - b[node]) * slopes[node]).flatten(1).sum(1)
-    base = of(b[LOGITS]).double()
-    return base, base + changes
+    base = of(b[LOGITS]).cpu().double()
+    return base, base + changes.cpu()
 
 
 def _of_edges(
@@ -141,7 +141,8 @@ def _of_edges(
                 slope = take(slopes[1 + first_layer([node])], scene.places(node))
                 change = _written(scene, node) * first[..., None]
                 changes[i] += weight * (change * slope).sum((1, 2))
-    return base, base.double() + changes
+    base = base.cpu().double()
+    return base, base + changes.cpu()
 
 
 def _slopes(

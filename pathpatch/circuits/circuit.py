@@ -83,7 +83,7 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
     announce(model, prompts, f"{len(edges)} edges", 2)
-    parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
+    parts = [patch_edges(model, part, edges, metric) for part in blocks(model, prompts)]
     asked = {"receivers": list(map(str, receivers)), "frozen": "heads", "engine": "fast"}
     effects = table(model, prompts, senders, metric, parts, **asked)
     return replace(effects, receivers=receivers)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from pathpatch.circuits.circuit import Circuit, Edge
@@ -101,12 +100,11 @@ def _doors(model: Model, prompts: Prompts, senders: Sequence[Node], least: float
     patterns = [replace(node, kind="pattern") for node in senders]
     labels = [k for k, index in prompts.orig.positions.items() if bool((index >= 0).all())]
     weights = {(node, label): np.zeros(2) for node in patterns for label in labels}
-    for block in blocks(prompts):
+    for block in blocks(model, prompts):
         for side, tokens in enumerate((block.orig, block.new)):
             found = run(model, tokens, reads=patterns)
-            rows = torch.arange(len(tokens))
             for (node, label), total in weights.items():
-                total[side] += float(found[node][rows, tokens.at(label)].sum())
+                total[side] += float(found[node][tokens.index(label)].sum())
     doors = [replace(node, kind="q") for node in senders]
     for (node, label), total in weights.items():
         if total.max() / len(prompts) >= least:

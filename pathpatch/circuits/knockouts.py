@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pathpatch.engine.blocks import BLOCK, as_array, blocks
+from pathpatch.engine.blocks import BLOCK, as_array, beside, blocks
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, as_nodes
-from pathpatch.prompts import Prompts
+from pathpatch.prompts import END, Prompts
 
 REFERENCES = ("mean", "zero", "resample", "shuffle")
 POSITIONS = ("labelled", "all")
@@ -68,6 +68,7 @@ class Knockout:
     def __init__(self, model: Model, prompts: Prompts, rules: Ablation | None = None) -> None:
         self.model, self.prompts, self.rules = model, prompts, rules or Ablation()
         self.reference = references(model, prompts, self.rules)
+        self._there = beside(model, prompts)
         self._known: dict[tuple[frozenset[Node] | None, frozenset[Node]], np.ndarray] = {}
 
     def score(
@@ -88,8 +89,10 @@ class Knockout:
         self, kept: Iterable[Node] | None, without: Iterable[Node]
     ) -> dict[Node, Bool[Tensor, "batch pos"]]:
         """For each candidate, where it keeps what the pass computes. Each prompt by itself."""
-        shape = self.prompts.orig.ids.shape
-        found = {node: torch.full(shape, kept is None) for node in self.reference}
+        ids = self._there.orig.ids  # [batch, pos]
+        found = {
+            node: torch.full_like(ids, kept is None, dtype=torch.bool) for node in self.reference
+        }
         for nodes, keep in ((kept or (), True), (without, False)):
             for node in nodes:
                 self._check(node)
@@ -97,21 +100,22 @@ class Knockout:
         return found
 
     def _where(self, node: Node) -> tuple[Tensor, ...]:
+        tokens = self._there.orig
         if node.at is None or self.rules.positions == "all":
-            return (torch.arange(len(self.prompts)),)
+            return (tokens.index(END)[0],)
         # One position in each row: with [:, at] every prompt would keep the positions of all.
-        return torch.arange(len(self.prompts)), self.prompts.orig.at(node.at)
+        return tokens.index(node.at)
 
     def _measure(self, masks: dict[Node, Tensor]) -> np.ndarray:
         found = []
-        for i in range(0, len(self.prompts), BLOCK):
+        for i in range(0, len(self._there), BLOCK):
             rows = slice(i, i + BLOCK)
             writes = {
                 node: _keep(mask[rows], self.reference[node][rows])
                 for node, mask in masks.items()
                 if not mask.all()
             }
-            part = self.prompts[rows]
+            part = self._there[rows]
             logits = run(self.model, part.orig, reads=[LOGITS], writes=writes)[LOGITS]
             found.append(as_array(self.rules.metric(logits, part)))
         return np.concatenate(found)
@@ -133,14 +137,17 @@ def references(
     over, nodes = _over(prompts, rules), FROZEN[rules.candidates](model)
     shares = torch.split(donors(prompts, rules), BLOCK, dim=1)
     found: dict[Node, Tensor] = {}
-    for part, share in zip(blocks(over), shares, strict=True):
+    for part, share in zip(blocks(model, over), shares, strict=True):
         values = run(model, part.new, reads=nodes)
         for node, value in values.items():
-            some = torch.tensordot(share.to(value.dtype), value, dims=1)
-            found[node] = found[node] + some if node in found else some
+            # In half precision shares such as 1/6 and long sums would lose two digits.
+            wide = torch.promote_types(value.dtype, torch.float32)
+            some = torch.tensordot(share.to(wide).to(value.device), value.to(wide), dims=1)
+            found[node] = found[node] + some if node in found else some  # [batch, pos, ...]
     # Beyond END is only padding, of which one set of prompts may have more than the other.
     missing = prompts.orig.ids.shape[1] - over.orig.ids.shape[1]
-    return {n: torch.nn.functional.pad(v, (0, 0, 0, missing)) for n, v in found.items()}
+    padded = {n: torch.nn.functional.pad(v, (0, 0, 0, missing)) for n, v in found.items()}
+    return {node: value.to(model.W_E.dtype) for node, value in padded.items()}
 
 
 def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
@@ -150,14 +157,14 @@ def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
     positions, so that a position means the same in all. A prompt without a group is alone.
     Raises: PathPatchError for a prompt that has none.
     """
-    over = _over(prompts, rules)
+    over, there = _over(prompts, rules), {"device": "cpu", "dtype": torch.float64}
     if rules.reference == "zero":
-        return torch.zeros(len(prompts), len(over), dtype=torch.float64)
-    own = torch.eye(len(prompts), dtype=torch.float64)
+        return torch.zeros(len(prompts), len(over), **there)
+    own = torch.eye(len(prompts), **there)  # [batch, donor]
     if rules.reference == "resample":
         return own
     mine, theirs = _templates(prompts), _templates(over)
-    same = torch.tensor([[a == b and a[0] != "" for b in theirs] for a in mine]).double()
+    same = torch.tensor([[a == b and a[0] != "" for b in theirs] for a in mine], **there)
     if over is prompts:
         same = same.maximum(own)
     if alone := (same.sum(1) == 0).nonzero().flatten().tolist():
@@ -169,7 +176,7 @@ def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
         return same / same.sum(1, keepdim=True)
     assert rules.generator is not None
     drawn = [rules.generator.choice(row.nonzero().flatten().numpy()) for row in same]
-    return torch.eye(len(over), dtype=torch.float64)[drawn]
+    return torch.eye(len(over), **there)[drawn]
 
 
 def _over(prompts: Prompts, rules: Ablation) -> Prompts:

@@ -47,7 +47,7 @@ def five_treatments(
     kept = heads(model) if frozen is None else as_nodes(frozen)
     check_nodes(model, prompts.orig, h, r)
     parts = []
-    for part in blocks(prompts):
+    for part in blocks(model, prompts):
         logits = _treat(model, part, h, r, kept)
         parts.append({name: as_array(metric(value, part)) for name, value in logits.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,6 +1,7 @@
-"""Prompts some at a time, and what is recorded about every table of results."""
+"""Prompts some at a time, where the model is, and what is recorded about every table of results."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,32 @@ from torch import Tensor
 from pathpatch.effects import About, Effects
 from pathpatch.metrics import Metric
 from pathpatch.models.load import fingerprint
-from pathpatch.nodes import Model, Sets
+from pathpatch.nodes import Model, Sets, device_of
 from pathpatch.prompts import Prompts
 
 BLOCK = 32  # prompts in one forward pass
 
 
-def blocks(prompts: Prompts) -> list[Prompts]:
-    return [prompts[i : i + BLOCK] for i in range(0, len(prompts), BLOCK)]
+def beside(model: Model, prompts: Prompts) -> Prompts:
+    """The prompts with their tensors where the model is: there a metric finds both them and the
+    logits. Prompts are made on the CPU, whatever the model."""
+    device = device_of(model)
+    tokens = {"orig": prompts.orig.to(device), "new": prompts.new.to(device)}
+    words = {"answer": prompts.answer.to(device), "foil": prompts.foil.to(device)}
+    return replace(prompts, **tokens, **words)
+
+
+def blocks(model: Model, prompts: Prompts) -> list[Prompts]:
+    """The prompts in blocks for one forward pass each, where the model is."""
+    there = beside(model, prompts)
+    return [there[i : i + BLOCK] for i in range(0, len(prompts), BLOCK)]
 
 
 def about(model: Model, prompts: Prompts, sets: Sets, metric: Metric, **asked: Any) -> About:
-    """What was asked, of which model. asked: receivers, frozen and engine."""
+    """What was asked, of which model.
+
+    asked: the fields `receivers`, `frozen` and `engine` of `About`.
+    """
     return About(
         model=model.cfg.model_name,
         model_sha256=fingerprint(model),
@@ -34,7 +49,8 @@ def about(model: Model, prompts: Prompts, sets: Sets, metric: Metric, **asked: A
 
 
 def as_array(values: Tensor) -> np.ndarray:
-    return values.double().cpu().numpy()
+    """A float64 array in the computer's own memory. First moved: some devices have no float64."""
+    return values.cpu().double().numpy()
 
 
 def table(
@@ -45,9 +61,10 @@ def table(
     parts: Iterable[tuple[Tensor, Tensor]],
     **asked: Any,
 ) -> Effects:
-    """Effects from the base and the patched values [set, batch] of every block of prompts.
+    """The effects, put together from the blocks of prompts.
 
-    asked: receivers, frozen and engine.
+    parts: for each block the metric before, [batch], and after patching each set, [set, batch].
+    asked: as in `about`.
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)

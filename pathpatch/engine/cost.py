@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
+import torch
+
 from pathpatch.engine.fast import supports
 from pathpatch.engine.scene import Layout
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node, device_of, first_layer
 from pathpatch.prompts import Prompts
 
 GIB = 2**30
@@ -162,15 +164,17 @@ def _bytes(layout: Layout) -> tuple[int, int]:
 
 
 def seconds_each(model: Model, prompts: Prompts) -> float:
-    """Seconds for a multiply-add: the best of three short forward passes, once for each model."""
-    if model not in _timed:
+    """Seconds for a multiply-add: the best of three short forward passes, once for each model on
+    each device. `run` looks at the logits, so a GPU has finished when the clock is read."""
+    known, here = _timed.setdefault(model, {}), device_of(model)
+    if here not in known:
         times = []
         for _ in range(3):
             started = time.perf_counter()
             run(model, prompts.orig, reads=[LOGITS])
             times.append(time.perf_counter() - started)
-        _timed[model] = min(times) / forward_multiply_adds(model, prompts)
-    return _timed[model]
+        known[here] = min(times) / forward_multiply_adds(model, prompts)
+    return known[here]
 
 
-_timed: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
+_timed: WeakKeyDictionary[Model, dict[torch.device, float]] = WeakKeyDictionary()

@@ -36,8 +36,9 @@ def patch_all(
     """Path patch each set of senders to all receivers together, with all heads frozen, or all
     heads and all MLPs.
 
-    Returns: the metric of pass B, and an iterator over the rows of some senders with their metric
-    [sender, batch]. Senders that no receiver can see are left out: with them nothing changes.
+    Returns: the metric of pass B [batch], and an iterator over the rows of some senders with their
+    metric [sender, batch]. Senders that no receiver can see are left out: with them nothing
+    changes. All of it stays where the model is.
     """
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     scene = run_a_and_b(layout, prompts.new, spec.senders)
@@ -49,12 +50,14 @@ def patch_edges(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "edge batch"]]:
     """Path patch each edge, a set of senders and one receiver, with all heads frozen.
 
-    All edges share passes A and B. Returns: the metric of pass B, and that of every edge.
+    All edges share passes A and B.
+
+    Returns: the metric of pass B [batch], and that of every edge [edge, batch].
     """
     layout = Layout.of(model, prompts.orig, [node for _, node in edges], [])
     scene = run_a_and_b(layout, prompts.new, [nodes for nodes, _ in edges])
     base = metric(scene.b[LOGITS], prompts)
-    values = base.repeat(len(edges), 1)
+    values = base.repeat(len(edges), 1)  # [edge, batch]: stays where no receiver sees the sender
     for node in dict.fromkeys(layout.receivers):
         mine = [i for i, receiver in enumerate(layout.receivers) if receiver == node]
         spec = Spec([edges[i][0] for i in mine], [node], [], "heads", metric)
@@ -64,7 +67,7 @@ def patch_edges(
 
 
 def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> RowBatches:
-    """Passes C and D for as many senders at a time as fit into spec.rows."""
+    """Passes C and D for as many senders at a time as fit into `spec.rows` residual vectors."""
     joins = [first_layer(nodes) for nodes in spec.senders]
     order = sorted((i for i, join in enumerate(joins) if join < scene.top()), key=joins.__getitem__)
     size = max(1, spec.rows // scene.rows())
@@ -76,12 +79,15 @@ def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> RowBatches:
 
 
 def metric_at_end(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:
-    """The metric of final states [sender, batch, d_model]; logit_diff needs but two logits."""
-    x = model.ln_final(end)
+    """The metric [sender, batch] of final states [sender, batch, d_model].
+
+    The logit difference needs but two logits of each prompt, so only those are computed.
+    """
+    x = model.ln_final(end)  # [sender, batch, d_model]
     if metric is not logit_diff:
         return torch.stack([metric(model.unembed(one), prompts) for one in x])
-    pair = torch.stack([prompts.answer, prompts.foil])
+    pair = torch.stack([prompts.answer, prompts.foil]).to(x.device)  # [2, batch]
     columns = model.W_U.T[pair]  # [2, batch, d_model]
-    logits = torch.einsum("sbd,pbd->sbp", x, columns) + model.b_U[pair].T
-    zeros = torch.zeros_like(prompts.answer)
+    logits = torch.einsum("sbd,pbd->sbp", x, columns) + model.b_U[pair].T  # [sender, batch, 2]
+    zeros = torch.zeros_like(pair[0])  # [batch]: the answer is the first of the two logits
     return metric(logits, replace(prompts, answer=zeros, foil=zeros + 1))

@@ -16,14 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.effects import Array
-from pathpatch.engine.blocks import as_array
+from pathpatch.engine.blocks import as_array, beside
 from pathpatch.engine.fast import RowBatches, patch_all
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
 from pathpatch.files import check_folder, write_file
 from pathpatch.forward import run
 from pathpatch.models.load import fingerprint, load_model
-from pathpatch.nodes import LOGITS, Model
+from pathpatch.nodes import LOGITS, Model, device_of
 from pathpatch.paths import passes_c_and_d
 from pathpatch.prompts import Prompts
 
@@ -34,6 +34,8 @@ _ONE_AT_A_TIME = threading.Lock()  # hooks sit on the model: threads that share 
 
 class Parcel:
     """A model that travels to another process by its name, and is loaded there once, when used.
+
+    It is loaded in the same dtype and on the same device ("cuda:0"), which the worker must have.
 
     Raises: PathPatchError, there, when the name does not bring the same weights.
     """
@@ -47,14 +49,15 @@ class Parcel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not self._recipe:
-            cfg = self.model.cfg
-            self._recipe = (cfg.model_name, cfg.dtype, fingerprint(self.model))
+            model, device = self.model, str(device_of(self.model))
+            sha256 = fingerprint(model)
+            self._recipe = (model.cfg.model_name, model.W_E.dtype, device, sha256)
         return Parcel, (None, self._recipe)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_same(name: str, dtype: torch.dtype, sha256: str) -> Model:
-    model = load_model(name, dtype)
+def _load_same(name: str, dtype: torch.dtype, device: str, sha256: str) -> Model:
+    model = load_model(name, dtype, device)
     if fingerprint(model) != sha256:
         raise PathPatchError(
             f"a worker loads {name!r} and gets other weights than the sweep was asked about; "
@@ -64,7 +67,7 @@ def _load_same(name: str, dtype: torch.dtype, sha256: str) -> Model:
 
 
 def job_grid(senders: int, prompts: int, spec: Spec) -> list[Job]:
-    """The grid of senders and prompts in blocks."""
+    """The jobs of a sweep: all senders and all prompts, each in blocks."""
     rows, columns = (
         [slice(i, min(i + size, length)) for i in range(0, length, size)]
         for length, size in ((senders, spec.at_once), (prompts, spec.block))
@@ -107,11 +110,17 @@ def do_jobs(
 
 
 def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> Array:
-    """One job. Returns: [1 + sender, batch], the metric of pass B and that of every sender."""
+    """Do one job.
+
+    tick: is told how many patches are done, some at a time.
+
+    Returns: [1 + sender, batch], the metric of pass B and that of every sender.
+    """
     with _ONE_AT_A_TIME:
         passes = patch_all if spec.engine == "fast" else literal_passes
-        base, found = passes(parcel.model, prompts, spec)
-        values = base.repeat(1 + len(spec.senders), 1)  # stays for senders no receiver can see
+        base, found = passes(parcel.model, beside(parcel.model, prompts), spec)
+        # [1 + sender, batch]: the value of pass B stays for senders that no receiver can see.
+        values = base.repeat(1 + len(spec.senders), 1)
         told = 0
         for rows, part in found:
             values[[1 + row for row in rows]] = part
@@ -122,7 +131,10 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
 
 
 def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, RowBatches]:
-    """As `patch_all`, one set after another: path patching, or, without receivers, activation's."""
+    """The same as `patch_all`, one set of senders after another, by the root's own functions.
+
+    Without receivers it is activation patching.
+    """
     b = run(model, prompts.orig, reads=[*spec.frozen, LOGITS])
     a = run(model, prompts.new, reads=[node for nodes in spec.senders for node in nodes])
     receivers = [LOGITS if node == LOGITS.everywhere() else node for node in spec.receivers]

@@ -1,8 +1,8 @@
 """Pass C for many senders at once.
 
-Every head is frozen, so nothing moves between positions: only the receivers' positions matter, and
-there only what a sender *adds* to the residual stream (its delta), carried up through the MLPs. All
-senders go through a layer as one batch, each joining at its own layer.
+Every head is frozen, so nothing moves between positions: only the receivers' positions (their
+places) matter, and there only what a sender *adds* to the residual stream (its delta), carried up
+through the MLPs. All senders go through a layer as one batch, each joining at its own layer.
 
 Book: chapter 5.
 """
@@ -17,19 +17,22 @@ from pathpatch.nodes import Node, Sets
 
 
 def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
-    """Carry every sender's delta up to the receivers. The senders come sorted by first layer.
+    """Carry every sender's delta up to the receivers.
 
-    Returns: the value that each receiver would take.
+    senders: sorted by the first layer in which they write. joins: those layers.
+
+    Returns: for each receiver the value it would take, [sender, batch, place, ...].
     """
     stored: Stored = {}
     for at in dict.fromkeys(node.at for node in scene.receivers):
         group = [node for node in scene.receivers if node.at == at]
-        where, top = scene.places(group[0]), max(map(scene.depth, group))
-        delta = scene.resid.new_zeros(len(senders), *where.shape, scene.resid.shape[-1])
+        where, top = scene.places(group[0]), max(map(scene.depth, group))  # where: [batch, place]
+        width = scene.resid.shape[-1]
+        delta = scene.resid.new_zeros(len(senders), *where.shape, width)  # s, batch, place, d_model
         for i, _, _, change in sender_deltas(scene, senders, "embed", None, where):
             delta[i] += change
         for depth in range(top + 1):
-            here = take(scene.resid[depth], where) + delta
+            here = take(scene.resid[depth], where) + delta  # [sender, batch, place, d_model]
             stored |= {n: receive(scene, n, here) for n in group if scene.depth(n) == depth}
             if depth < top:
                 joined = sum(join <= depth for join in joins)
@@ -40,13 +43,16 @@ def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
 def _through_layer(
     scene: Scene, senders: Sets, joined: int, depth: int, where: Tensor, delta: Tensor
 ) -> None:
-    """Take the deltas of the senders that have joined, in place, through one layer."""
+    """Take the deltas of the senders that have joined, in place, through one layer.
+
+    joined: how many senders those are, from the first on. where: the places, [batch, place].
+    """
     block = scene.model.blocks[depth]
     for i, node, _, change in sender_deltas(scene, senders, "z", depth, where):
-        delta[i] += change @ block.attn.W_O[node.head]
-    added = torch.zeros_like(delta[:joined])
+        delta[i] += change @ block.attn.W_O[node.head]  # [batch, place, d_head] -> d_model
+    added = torch.zeros_like(delta[:joined])  # what the MLP adds to each delta
     if joined and not scene.mlps_frozen:
-        mlp_out = take(scene.b[Node("mlp_out", depth)], where)
+        mlp_out = take(scene.b[Node("mlp_out", depth)], where)  # [batch, place, d_model]
         middle = take(scene.resid[depth + 1], where) - mlp_out
         added = block.mlp(block.ln2(middle + delta[:joined])) - mlp_out
     for i, _, covered, change in sender_deltas(scene, senders, "mlp_out", depth, where):
@@ -55,19 +61,24 @@ def _through_layer(
 
 
 def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
-    """What a receiver reads off the residual stream [sender, batch, place, d_model]."""
+    """What a receiver reads off the residual stream `here`, [sender, batch, place, d_model].
+
+    Returns: [sender, batch, place, d_head] for an input of a head, otherwise `here`, copied.
+    """
     if node.head is None:
         return here.clone()
-    values = project(scene, scene.depth(node), node.kind, here)
+    values = project(scene, scene.depth(node), node.kind, here)  # [..., head, d_head]
     return values[..., node.heads(scene.model)[0], :]
 
 
 def sender_deltas(
     scene: Scene, senders: Sets, kind: str, layer: int | None, where: Tensor
 ) -> Iterator[tuple[int, Node, Tensor, Tensor]]:
-    """The senders of a kind in a layer: row, node, the places it covers, and A minus B there.
+    """What the senders of a kind in a layer say in pass A, less what they say in pass B.
 
-    A place that several nodes of a set cover comes with the first of them only.
+    Yields: the row of the sender, the node, which places it covers [batch, place, 1], and the
+    difference there [batch, place, ...], 0 at the others. A place that several nodes of a set
+    cover comes with the first of them only.
     """
     for i, nodes in enumerate(senders):
         here = [node for node in nodes if (node.kind, node.layer) == (kind, layer)]
@@ -75,4 +86,5 @@ def sender_deltas(
             same = scene.places(node)[:, None] == where[..., None]  # [batch, where, place]
             covered = (same & first[:, None]).any(-1)[..., None]
             whole = node.everywhere()
-            yield i, node, covered, take(scene.a[whole] - scene.b[whole], where) * covered
+            change = scene.a[whole] - scene.b[whole]  # [batch, pos, d_head or d_model]
+            yield i, node, covered, take(change, where) * covered

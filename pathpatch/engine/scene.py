@@ -8,15 +8,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, grid, mlps
+from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid, mlps
 from pathpatch.prompts import END, Tokens
 
-Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, ...]
+Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, d_model or d_head]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the receivers are, in the layers and in every prompt, before anything has run."""
+    """Where the receivers are, in the layers and in every prompt, before anything has run.
+
+    tokens: x_orig, where the model is. mlps_frozen: whether the MLPs are frozen in pass C too.
+    """
 
     model: Model
     tokens: Tokens
@@ -27,7 +30,7 @@ class Layout:
     def of(
         model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
     ) -> "Layout":
-        """The layout for all heads frozen, or all heads and all MLPs."""
+        """The layout for all heads frozen, or all heads and all MLPs. It moves the tokens."""
         last = model.cfg.n_layers - 1
 
         def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
@@ -36,7 +39,7 @@ class Layout:
 
         receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
         no_mlps = model.cfg.attn_only or any(n.kind == "mlp_out" for n in frozen)
-        return Layout(model, tokens, receivers, no_mlps)
+        return Layout(model, tokens.to(device_of(model)), receivers, no_mlps)
 
     def top(self) -> int:
         """The depth of the highest receiver: a sender in that layer or above reaches none."""
@@ -56,8 +59,9 @@ class Layout:
     def places(self, node: Node) -> Int[Tensor, "batch place"]:
         """The token indices of a node in every prompt: one, or all positions."""
         if node.at is None:
-            return torch.arange(self.tokens.ids.shape[1]).expand(len(self.tokens), -1)
-        return self.tokens.at(node.at)[:, None]
+            ids = self.tokens.ids  # [batch, pos]
+            return torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)
+        return self.tokens.at(node.at)[:, None]  # [batch, 1]
 
     def once(self, nodes: Iterable[Node]) -> Iterator[tuple[Node, Bool[Tensor, "batch place"]]]:
         """Each node of a set, and which of its places no node before it holds.
@@ -74,13 +78,13 @@ class Layout:
 
     def suffix(self) -> Int[Tensor, "batch pos"]:
         """The positions that pass D runs: from the first receiver position of each prompt on."""
-        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)
+        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)  # [batch]
         length = int((self.tokens.at(END) - first).max()) + 1
-        return first[:, None] + torch.arange(length)
+        return first[:, None] + torch.arange(length, device=first.device)
 
     def live(self, layer: int = -1) -> Bool[Tensor, "batch pos"]:
         """Which positions of the suffix END can see above a layer; above the last only itself."""
-        pos, end = self.suffix(), self.tokens.at(END)[:, None]
+        pos, end = self.suffix(), self.tokens.at(END)[:, None]  # [batch, pos], [batch, 1]
         return pos == end if layer == self.model.cfg.n_layers - 1 else pos <= end
 
     def rows(self) -> int:
@@ -99,12 +103,15 @@ class Scene(Layout):
 
 
 def run_a_and_b(layout: Layout, corrupt: Tokens, senders: Sets) -> Scene:
-    """Run passes A and B and read what C and D need."""
+    """Run passes A and B, and read what passes C and D need of them.
+
+    corrupt: x_new. senders: their values are read at all positions, in both passes.
+    """
     model, nodes = layout.model, stream(layout.model)
     sent = [node.everywhere() for nodes in senders for node in nodes]
     a = run(model, corrupt, reads=sent)
     b = run(model, layout.tokens, reads=[*sent, *nodes, *mlps(model), LOGITS])
-    resid = torch.stack([b.pop(node) for node in nodes])
+    resid = torch.stack([b.pop(node) for node in nodes])  # [depth, batch, pos, d_model]
     return Scene(**vars(layout), a=a, b=b, resid=resid)
 
 
@@ -115,21 +122,29 @@ def stream(model: Model) -> list[Node]:
 
 
 def project(scene: Scene, depth: int, kind: str, x: Tensor) -> Float[Tensor, "... head d_head"]:
-    """Queries, keys or values of a layer from the residual stream below it."""
+    """Queries, keys or values of a layer from the residual stream [..., d_model] below it.
+
+    kind: q, k or v.
+    """
     block = scene.model.blocks[depth]
-    return getattr(block.attn, kind)(block.ln1(x)).unflatten(-1, (scene.model.cfg.n_heads, -1))
+    flat = getattr(block.attn, kind)(block.ln1(x))  # [..., head * d_head]
+    return flat.unflatten(-1, (scene.model.cfg.n_heads, -1))
 
 
 def _rotate(scene: Scene, x: Tensor, pos: Int[Tensor, "batch pos"]) -> Tensor:
     """Apply rotary positions, if the model has them, to [..., batch, pos, head, d_head]."""
     if scene.model.cfg.positional_embedding_type != "rotary":
         return x
-    cos, sin = (table[:, :, None] for table in scene.model.rotary_emb(x, pos))
+    tables = scene.model.rotary_emb(x, pos)  # two, each [batch, pos, d_head]
+    cos, sin = (table[:, :, None] for table in tables)  # [batch, pos, 1, d_head]
     half = x.shape[-1] // 2
     return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
 
 
 def take(values: Float[Tensor, "batch pos ..."], pos: Int[Tensor, "batch place"]) -> Tensor:
-    """Pick places of every prompt; those past the padding (never read) repeat the last."""
-    batch = torch.arange(len(pos))[:, None]
-    return values[batch, pos.clamp(max=values.shape[1] - 1)]
+    """Pick places of every prompt; those past the padding (never read) repeat the last.
+
+    Returns: [batch, place, ...].
+    """
+    rows = torch.arange(len(pos), device=pos.device)[:, None]  # [batch, 1]
+    return values[rows, pos.clamp(max=values.shape[1] - 1)]

@@ -96,13 +96,13 @@ def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
     is above the foil's; logit_diff_corrupt, the same two names on the corrupt run.
     """
     found: dict[str, list[Tensor]] = {}
-    for block in blocks(prompts):
+    for block in blocks(model, prompts):
         clean = run(model, block.orig, reads=[LOGITS])[LOGITS]
         corrupt = run(model, block.new, reads=[LOGITS])[LOGITS]
         difference = logit_diff(clean, block)
         for name, values in (
             ("logit_diff", difference),
-            ("answer_first", (difference > 0).double()),
+            ("answer_first", (difference > 0).to(difference.dtype)),
             ("answer_prob", answer_prob(clean, block)),
             ("logit_diff_corrupt", logit_diff(corrupt, block)),
         ):

@@ -77,19 +77,21 @@ def causal_trace(
     sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
     cut = [_severed(model, severed, entry) for entry in sets]
     announce(model, prompts, "causal tracing", 2 + len(change) * (1 + len(sets)))
-    sizes = [len(part) for part in blocks(prompts)]
+    parts = blocks(model, prompts)
+    shares = torch.split(change, [len(part) for part in parts], 1)  # [draw, batch, pos, d_model]
     clean, found = [], []
     total = len(change) * (1 + len(sets)) * len(prompts)
     with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
-        for part, added in zip(blocks(prompts), torch.split(change, sizes, 1), strict=True):
+        for part, added in zip(parts, shares, strict=True):
             source = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
             clean.append(metric(source[LOGITS], part))
             embed = source if noise is not None else run(model, part.new, reads=[EMBED])
             rows = []
-            for draw in added:
+            for draw in added.to(embed[EMBED]):
                 for logits in restored_runs(model, source, embed[EMBED] + draw, sets, cut):
                     rows.append(metric(logits, part))
                     bar.update(len(part))
+            # [draw, corrupted and entries, batch]
             found.append(torch.stack(rows).view(len(change), -1, len(part)))
     table = as_array(torch.cat(found, -1).transpose(0, 1))  # [corrupted and entries, draw, batch]
     engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"

@@ -81,10 +81,10 @@ class Pass:
 
     def stream_differs(self, where: Stage, at: At) -> bool:
         """The same of the residual stream, as the nodes of this stage read it."""
-        nodes = _stream(self.model, where, at)
-        here, before = (
-            sum(map(p.value, nodes), torch.zeros(1)) for p in (self, self.before or self)
-        )
+        if not (nodes := _stream(self.model, where, at)):
+            return False
+        passes = self, self.before or self
+        here, before = (torch.stack([p.value(node) for node in nodes]).sum(0) for p in passes)
         return _differ(here, before)
 
     def looks(self, node: Node, at: At) -> bool:

@@ -7,12 +7,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from pathpatch.effects import Effects
+from pathpatch.engine.blocks import as_array
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.nodes import Model, Node, as_nodes
@@ -83,18 +83,18 @@ def attention_panel(model: Model, tokens: Tokens, patterns: Iterable[Node | str]
         )
     nodes = [replace(node, kind="pattern") for node in nodes]
     found, n = run(model, tokens, reads=nodes), int(tokens.at("END")) + 1
-    words = [repr(model.tokenizer.decode(i))[1:-1] for i in tokens.ids[0, :n]]
+    words = [repr(model.tokenizer.decode(i))[1:-1] for i in tokens.ids[0, :n].tolist()]
     rows = [node for node in nodes if node.at is not None]
     names = [f"{node.layer}.{node.head} @{node.at}" for node in rows]
-    maps = [("", names, torch.stack([found[node][0, :n] for node in rows]))] if rows else []
+    maps = [("", names, np.stack([as_array(found[node][0, :n]) for node in rows]))] if rows else []
     for node in [node for node in nodes if node.at is None]:
-        maps.append((f"head {node.layer}.{node.head}", words, found[node][0, :n, :n]))
+        maps.append((f"head {node.layer}.{node.head}", words, as_array(found[node][0, :n, :n])))
     heights = [1.1 + 0.26 * len(names) for _, names, _ in maps]
     figure = Figure(figsize=(7.5, sum(heights)), layout="constrained")
     for axes, (title, names, shares) in zip(
         figure.subplots(len(maps), squeeze=False, height_ratios=heights).flat, maps, strict=True
     ):
-        _attention(axes, shares.numpy(), names, words, title)
+        _attention(axes, shares, names, words, title)
         labels = {int(tokens.at(at)): at for at in tokens.positions if tokens.positions[at][0] >= 0}
         above = axes.secondary_xaxis("top")
         above.set_xticks(list(labels), list(labels.values()), fontsize=8)
