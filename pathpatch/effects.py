@@ -36,6 +36,8 @@ class About:
 class Effects:
     """A metric before (base) and after patching each sender, for every prompt.
 
+    base: the metric in pass B, on x_orig with nothing patched.
+
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
     """

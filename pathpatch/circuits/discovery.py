@@ -36,9 +36,9 @@ class Rule:
 
     error: of all senders and receivers of a round together (corrected p below it).
     least: the least change, in percent of the mean metric before; of a path, and of overwriting
-    a receiver with its corrupt value, below which no path through it is asked about.
+    a receiver with its value on x_new, below which no path through it is asked about.
     look: keys and values can receive at the labelled positions that the head attends to with this
-    mean weight or more, on the clean or the corrupt prompts; queries where the head sends.
+    mean weight or more, on x_orig or on x_new; queries where the head sends.
     rounds: at most so many.
     """
 
