@@ -235,7 +235,7 @@ def picture(state: State) -> str:
     caption = (
         f"Machine “{state['machine']}”, {TREATMENTS[state['treatment']]}, with h = "
         f"{_names(state['h'])} and R = {_names(state['R'])}. "
-        f"x_orig: “{_prompt(x, clean=True)}”; x_new: “{_prompt(x, clean=False)}”. "
+        f"x_orig: “{_prompt(x, orig=True)}”; x_new: “{_prompt(x, orig=False)}”. "
         "Red: sender. Yellow: receiver. Grey: frozen. Hatched: from x_new. Bold: not as in pass B."
     )
     label = f"What each node of the machine holds in each pass. Logit differences: {results}."
@@ -252,8 +252,8 @@ def _names(nodes: list[str]) -> str:
     return " + ".join(node.replace(".z@", "@") for node in nodes)
 
 
-def _prompt(x: Prompts, clean: bool) -> str:
-    return x.pairs[0].clean if clean == (x.direction == "noising") else x.pairs[0].corrupt
+def _prompt(x: Prompts, orig: bool) -> str:
+    return x.pairs[0].clean if orig == (x.direction == "noising") else x.pairs[0].corrupt
 
 
 def _text(x: float, y: float, words: str, style: str) -> str:

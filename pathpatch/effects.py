@@ -42,6 +42,8 @@ class Effects:
     Each row is a set of nodes that were patched together, its sender. All rows have the receivers
     that `about` names, unless the rows are edges: then `receivers` has one node for each row.
 
+    base: the metric in pass B, on x_orig with nothing patched.
+
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
     seed: intervals and p values are drawn at random, each time from this seed. So a figure, a

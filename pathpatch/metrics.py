@@ -36,7 +36,9 @@ def recovered(
     corrupt: Float[Tensor, " batch"],
     clean: Float[Tensor, " batch"],
 ) -> Float[Tensor, "*more batch"]:
-    """Where a metric lies between its corrupt value (0) and its clean value (1), per prompt.
+    """Where a metric lies between its value on the corrupt text (0) and the clean one (1).
+
+    One number for each prompt. In noising clean is x_orig; in denoising it is x_new.
 
     Unbounded where the two are close; report it with the difference itself.
     """

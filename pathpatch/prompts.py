@@ -123,7 +123,7 @@ class Prompts:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def swapped(self) -> "Prompts":
-        """The other direction: the corrupt run is patched with clean values (denoising).
+        """The other direction: x_orig and x_new change places (denoising, or noising again).
 
         Answer and foil stay, so the metric keeps its meaning.
         """

@@ -2,7 +2,8 @@
 
 Clean run: nothing is touched. Corrupted run: the token embeddings of the subject get noise, or
 another subject stands there. Restored run: the corrupted run with a few nodes set to their clean
-values. Direction: denoising.
+values. These are ROME's words. Here the clean run is that on `prompts.orig`, and what is patched is
+the corrupted run (with another subject: that on `prompts.new`). Direction: denoising.
 
 Source: Meng et al. 2022 (ROME), section 2 and App. B. Book: chapter 4.
 """

@@ -81,11 +81,11 @@ def derivative(function, prompts: Prompts) -> np.ndarray:
 
 
 def on_the_line(tiny: Tiny, prompts: Prompts, at: float):
-    """Traces of the clean and the corrupt run, the edit that sets embeddings between, its trace."""
-    clean, corrupt = (oracle.forward(tiny.weights, p.ids) for p in (prompts.orig, prompts.new))
-    embed = (1 - at) * clean[oracle.EMBED] + at * corrupt[oracle.EMBED]
+    """Traces of the runs on x_orig and x_new, the edit that sets embeddings between, its trace."""
+    b, a = (oracle.forward(tiny.weights, p.ids) for p in (prompts.orig, prompts.new))
+    embed = (1 - at) * b[oracle.EMBED] + at * a[oracle.EMBED]
     edit = (("embed", None, None, None), embed)
-    return clean, corrupt, edit, oracle.forward(tiny.weights, prompts.orig.ids, [edit])
+    return b, a, edit, oracle.forward(tiny.weights, prompts.orig.ids, [edit])
 
 
 @pytest.mark.parametrize("steps", [0, 3])
@@ -95,11 +95,11 @@ def test_nodes_of_every_kind(tiny: Tiny, steps: int):
     found = node_attribution(tiny.model, prompts, nodes, steps, metric)
     expected = np.zeros_like(found.change)
     for weight, at in line(steps):
-        clean, corrupt, edit, here = on_the_line(tiny, prompts, at)
+        b, a, edit, here = on_the_line(tiny, prompts, at)
         for i, node in enumerate(as_oracle(n, prompts.orig) for n in nodes):
 
-            def moved(t, node=node, here=here, delta=corrupt, base=clean, edit=edit):
-                value = here[node[:3]] + t * (delta[node[:3]] - base[node[:3]])
+            def moved(t, node=node, here=here, a=a, b=b, edit=edit):
+                value = here[node[:3]] + t * (a[node[:3]] - b[node[:3]])
                 edits = [edit, (node, value)]
                 return oracle.forward(tiny.weights, prompts.orig.ids, edits)[oracle.LOGITS]
 
@@ -134,11 +134,11 @@ def edge_slope(tiny: Tiny, prompts: Prompts, senders, receivers, steps: int) -> 
     )
     total = np.zeros(len(prompts))
     for weight, at in line(steps):
-        clean, corrupt, edit, here = on_the_line(tiny, prompts, at)
+        b, a, edit, here = on_the_line(tiny, prompts, at)
 
-        def moved(t, clean=clean, corrupt=corrupt, edit=edit, here=here):
+        def moved(t, a=a, b=b, edit=edit, here=here):
             keys = [node[:3] for node in sent]
-            new = here | {key: here[key] + t * (corrupt[key] - clean[key]) for key in keys}
+            new = here | {key: here[key] + t * (a[key] - b[key]) for key in keys}
             terms = oracle.direct_terms(tiny.weights, here, new, sent, True)
             stored = [(r, oracle.would_be_value(tiny.weights, terms, r)) for r in received]
             return oracle.forward(tiny.weights, ids, [edit, *stored])[oracle.LOGITS]
@@ -280,13 +280,13 @@ def test_the_error_of_a_node_shrinks_as_the_square(tiny: Tiny):
     nodes = some_nodes(model)
     found = node_attribution(model, prompts, nodes)
     a, b = (run(model, side, reads=nodes) for side in (prompts.new, prompts.orig))
-    base = logit_diff(run(model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
+    before = logit_diff(run(model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
     for node, change in zip(nodes, torch.tensor(found.change), strict=True):
         errors = []
         for eps in (2e-4, 1e-4):
             patch = {node: near(b, a, eps)[node]}
             logits = run(model, prompts.orig, reads=[LOGITS], writes=patch)[LOGITS]
-            errors.append((logit_diff(logits, prompts) - base - eps * change).abs().sum())
+            errors.append((logit_diff(logits, prompts) - before - eps * change).abs().sum())
         assert errors[0] / errors[1] == pytest.approx(4, rel=0.1) or errors[0] < 1e-11, node
     assert np.abs(found.change).max() > 0.1
 

@@ -305,8 +305,8 @@ def test_boxes_show_what_the_data_says(drawn):
             number = "" if node.layer is None else f" {node.layer}.{node.head}"
             assert title == TITLES[node.kind] + number
             assert "\n".join(values) == one.text(node)
-            source = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
-            assert role == one.role(node) + source.get(f"{one.name} {one.role(node)}", "")
+            origin = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
+            assert role == one.role(node) + origin.get(f"{one.name} {one.role(node)}", "")
             weight = "bold" if one.differs(node) else "normal"
             assert {t.get_weight() for t in texts[2:]} == {weight}
             red = node in data.senders and one.name in "AC"

@@ -167,7 +167,7 @@ def test_the_rule_is_obeyed():
         "2.1.z@END",
     ]
     assert [e.sender for e in found("token", rounds=1, least=34).edges] == ["2.0.z@END"]
-    # Both movers attend to S1 with one half, and only on the corrupt prompts.
+    # Both movers attend to S1 with one half, and only on x_new.
     receivers = {e.receiver for e in found("token", least_attention=0.51).edges}
     assert "2.0.k@S1" not in receivers and "2.0.v@IO" in receivers
     assert not found("token", error=1e-4).edges  # 5,000 sign flips cannot show this
@@ -179,7 +179,7 @@ def test_doors_follow_the_attention_of_both_prompts():
     doors = _doors(machine.model, some, [Node("z", 1, 0, at="END")], 0.1)
     assert [str(node) for node in doors] == ["1.0.q@END", "1.0.k@S2", "1.0.v@S2"]
     doors = _doors(machine.model, some, [Node("z", 2, 0, at="END")], 0.9)
-    assert [str(node) for node in doors] == [  # S1 on the corrupt prompts
+    assert [str(node) for node in doors] == [  # S1 on x_new
         "2.0.q@END",
         "2.0.k@IO",
         "2.0.v@IO",

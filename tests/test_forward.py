@@ -41,21 +41,21 @@ WRITES = (
 
 @pytest.mark.parametrize("name", WRITES)
 def test_writes_what_the_oracle_writes_and_it_matters(tiny: Tiny, name: str):
-    tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
+    tokens, x_new = tiny.prompts.orig, tiny.prompts.new
     found = activation_patch(tiny.model, tiny.prompts, nodes=[name])
     node = as_oracle(Node.parse(name), tokens)
-    expected = oracle.activation_patch(tiny.weights, tokens.ids, corrupt.ids, [node])
+    expected = oracle.activation_patch(tiny.weights, tokens.ids, x_new.ids, [node])
     assert (found - ends(expected, tokens)).abs().max() < EXACT
-    base = run(tiny.model, tokens, reads=[LOGITS])[LOGITS]
-    assert (found - base).abs().max() > 1e-3
+    before = run(tiny.model, tokens, reads=[LOGITS])[LOGITS]
+    assert (found - before).abs().max() > 1e-3
 
 
 def test_several_writes_at_once(tiny: Tiny):
     names = ["0.1@S2", "1.2.q@END", "1.mlp_out@END"]
-    tokens, corrupt = tiny.prompts.orig, tiny.prompts.new
+    tokens, x_new = tiny.prompts.orig, tiny.prompts.new
     found = activation_patch(tiny.model, tiny.prompts, nodes=names)
     nodes = [as_oracle(node, tokens) for node in as_nodes(names)]
-    expected = oracle.activation_patch(tiny.weights, tokens.ids, corrupt.ids, nodes)
+    expected = oracle.activation_patch(tiny.weights, tokens.ids, x_new.ids, nodes)
     assert (found - ends(expected, tokens)).abs().max() < EXACT
 
 

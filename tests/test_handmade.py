@@ -96,15 +96,15 @@ def total(made: HandMade, effect: TrueEffect) -> torch.Tensor:
 
 def by_oracle(name: str, effect: TrueEffect) -> torch.Tensor:
     prompts, senders, receivers, *_ = pieces(make(name), effect, every=5)
-    clean, weights = prompts.orig, oracle_weights(name)
-    sent, received = ([as_oracle(n, clean) for n in nodes] for nodes in (senders, receivers))
-    before = oracle.forward(weights, clean.ids)[oracle.LOGITS]
-    ids = clean.ids, prompts.new.ids
+    x_orig, weights = prompts.orig, oracle_weights(name)
+    sent, received = ([as_oracle(n, x_orig) for n in nodes] for nodes in (senders, receivers))
+    before = oracle.forward(weights, x_orig.ids)[oracle.LOGITS]
+    ids = x_orig.ids, prompts.new.ids
     if received:
         after = oracle.path_patch(weights, *ids, sent, received, effect.frozen == "heads+mlps")
     else:
         after = oracle.activation_patch(weights, *ids, sent)
-    return logit_diff(ends(after, clean), prompts) - logit_diff(ends(before, clean), prompts)
+    return logit_diff(ends(after, x_orig), prompts) - logit_diff(ends(before, x_orig), prompts)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -246,8 +246,8 @@ def test_blocks_of_prompts():
     part = Knockout(made.model, prompts[30:40], rules("resample")).score(["0.0", "2.0@END"])
     assert len(whole) == 224 and same(whole[30:40], part)
     values = references(made.model, prompts, rules("resample"))
-    corrupt = run(made.model, prompts.new, reads=list(values))
-    assert all(torch.equal(value, corrupt[node]) for node, value in values.items())
+    a = run(made.model, prompts.new, reads=list(values))
+    assert all(torch.equal(value, a[node]) for node, value in values.items())
 
 
 @pytest.mark.parametrize(

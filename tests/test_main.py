@@ -346,7 +346,7 @@ def test_circuit_writes_what_it_did(tmp_path, grouped, capsys):
     assert command("circuit", out, "--prompts", grouped, "--nodes", CIRCUIT, *FEW) == 0
     printed = capsys.readouterr().out
     assert "3 nodes on 8 prompts; knocked out: mean" in printed
-    assert "(a mean is over 2 or more corrupt prompts of a template)" in printed
+    assert "(a mean is over 2 or more x_new prompts of a template)" in printed
     assert sorted(path.name for path in out.iterdir()) == ["choices.csv", "evaluation.json"]
     data = json.loads((out / "evaluation.json").read_text())
     assert data["circuit"] == ["0.1.z@S2", "1.2.z@END", "2.0.z"]
@@ -392,7 +392,7 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
     # prompts without a group stand alone: a mean over one prompt, which is said
     nodes = ["--prompts", file, "--nodes", "0.1@S2"]
     assert command("circuit", out, *nodes, *FEW) == 0
-    assert "(a mean is over 1 or more corrupt prompts of a template)" in capsys.readouterr().out
+    assert "(a mean is over 1 or more x_new prompts of a template)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

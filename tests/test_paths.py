@@ -112,6 +112,8 @@ def test_many_senders_share_one_run_of_a_and_of_b(tiny: Tiny):
         assert torch.equal(passes_c_and_d(model, a, b, **ends), path_patch(model, prompts, **ends))
 
 
+@pytest.mark.parametrize("receiver", ["1.0.q@END", "1.0.k@END", "1.3.v@END", "0.kv0.v@END"])
+@pytest.mark.parametrize("sender", ["1.0@END", "2.1@END", "1.mlp_out@END"])
 def test_a_sender_at_or_above_its_receiver_changes_nothing(tiny: Tiny, sender, receiver):
     found, base = patch(tiny, [sender], [receiver])
     assert (found - base).abs().max() < EXACT

@@ -95,7 +95,7 @@ def test_baseline(tiny: Tiny):
     assert found["logit_diff"] == pytest.approx(logit_diff(logits, tiny.prompts).numpy())
     assert found["answer_first"].tolist() == (logit_diff(logits, tiny.prompts) > 0).tolist()
     other = run(tiny.model, tiny.prompts.new, reads=[LOGITS])[LOGITS]
-    assert found["logit_diff_corrupt"] == pytest.approx(logit_diff(other, tiny.prompts).numpy())
+    assert found["logit_diff_new"] == pytest.approx(logit_diff(other, tiny.prompts).numpy())
 
 
 def test_strongest_asks_for_a_corrected_p():

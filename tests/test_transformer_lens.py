@@ -28,7 +28,7 @@ def double():
 
 
 def theirs(tiny: Tiny, name: str, **kwargs) -> torch.Tensor:
-    """One of their sweeps: clean values into the corrupt run, mean logit difference."""
+    """One of their sweeps, which denoise: clean values, corrupt prompt. Mean logit difference."""
     _, clean = tiny.model.run_with_cache(tiny.prompts.orig.ids)
     if "direct_path" in name:
         _, kwargs["corrupted_cache"] = tiny.model.run_with_cache(tiny.prompts.new.ids)

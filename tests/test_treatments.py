@@ -159,7 +159,7 @@ def test_a_receiver_before_the_sender(tiny: Tiny):
 def test_the_logits_as_receiver(tiny: Tiny):
     last = ["2.0@END", "2.2@END"]
     found = five_treatments(tiny.model, tiny.prompts, senders=last, receivers=["logits@END"])
-    other_run = baseline(tiny.model, tiny.prompts)["logit_diff_corrupt"]
+    other_run = baseline(tiny.model, tiny.prompts)["logit_diff_new"]
     assert same(found["overwrite R"], other_run) and same(found["patch h and R"], other_run)
     assert same(found["patch h, freeze R"], found["none"])
     assert same(found["path patch h to R"], found["activation patch h"])

@@ -402,11 +402,11 @@ const Explorer = (() => {
     const nodes = (names) => `[${names.map((name) => `"${name}"`).join(", ")}]`;
     const values = (run, names) => `{Node.parse(n): ${run}[n] for n in ${names}}`;
     const line = {
-      path: "path_patch(model, x.clean, b, a, senders=h, receivers=R, frozen=frozen)",
-      activation: "activation_patch(model, x.clean, a, nodes=h)",
-      overwrite: "activation_patch(model, x.clean, a, nodes=R)",
-      freeze: `run(model, x.clean, reads=[LOGITS], writes=${values("a", "h")} | ${values("b", "R")})[LOGITS]`,
-      both: "activation_patch(model, x.clean, a, nodes=h + R)",
+      path: "path_patch(model, x, senders=h, receivers=R, frozen=frozen)",
+      activation: "activation_patch(model, x, nodes=h)",
+      overwrite: "activation_patch(model, x, nodes=R)",
+      freeze: `run(model, x.orig, reads=[LOGITS], writes=${values("a", "h")} | ${values("b", "R")})[LOGITS]`,
+      both: "activation_patch(model, x, nodes=h + R)",
     };
     if (state.R.includes("logits@END")) {
       // The metric is read off the logits: who sets them needs no run.
@@ -422,8 +422,8 @@ const Explorer = (() => {
       `model, x = made.model, made.prompts["${state.new}"][${i}:${i + 1}]${swapped}`,
       `h, R = ${nodes(state.h)}, ${nodes(state.R)}`,
       `frozen = heads(model)${state.frozen === "heads" ? "" : " + mlps(model)"}`,
-      "a = run(model, x.corrupt, reads=[*h, *R])",
-      "b = run(model, x.clean, reads=[*frozen, *R, LOGITS])",
+      "a = run(model, x.new, reads=[*h, *R])",
+      "b = run(model, x.orig, reads=[*R, LOGITS])",
       `logits = ${line[state.treatment]}`,
       "print(logit_diff(logits, x).item(), logit_diff(b[LOGITS], x).item())",
     ].join("\n");

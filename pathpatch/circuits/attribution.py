@@ -1,12 +1,12 @@
 """Attribution: what patching would do, estimated from gradients, for all nodes or edges at once.
 
-The estimate is (corrupt value - clean value) . (gradient of the metric). It is exact where the
+The estimate is (value on x_new - value on x_orig) . (gradient of the metric). It is exact where the
 model is linear. Compare it with the exact effects: of the same nodes by `activation_sweep`, of the
 same edges by `path_sweep` with all heads and MLPs frozen. The tables have the same rows.
 
-Integrated gradients average the gradient over runs on a straight line from the clean to the
-corrupt embeddings. All nodes share these runs, so the average is exact for the embeddings
-together; for one node, patched into the clean run, it can be further off than the plain gradient.
+Integrated gradients average the gradient over runs on a straight line from the embeddings of x_orig
+to those of x_new. All nodes share these runs, so the average is exact for the embeddings together;
+for one node, patched into the run on x_orig, it can be further off than the plain gradient.
 (A line for each node by itself would take several passes a node, where one gives its exact effect.)
 """
 
@@ -44,10 +44,10 @@ def node_attribution(
     steps: int = 0,
     metric: Metric = logit_diff,
 ) -> Effects:
-    """Estimate what `activation_sweep` measures: each node patched by itself into the clean run.
+    """Estimate what `activation_sweep` measures: each node patched by itself.
 
-    steps: 0 takes the gradient at the clean run (attribution patching); n takes it at n points of
-    the line to the corrupt one (integrated gradients). A point costs a forward and a backward
+    steps: 0 takes the gradient at x_orig (attribution patching); n takes it at n points of the line
+    to x_new (integrated gradients). A point costs a forward and a backward
     pass, whatever the number of nodes; two more forward passes come before. For denoising give
     `prompts.swapped()`.
 
@@ -108,7 +108,7 @@ def edge_attribution(
 def _of_nodes(
     model: Model, prompts: Prompts, nodes: Sequence[Node], steps: int, metric: Metric
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "node batch"]]:
-    """The metric of the clean run, and the same plus the estimated changes."""
+    """The metric in pass B, and the same plus the estimated changes."""
     a = run(model, prompts.new, reads=[*nodes, EMBED])
     b = run(model, prompts.orig, reads=[*nodes, EMBED, LOGITS])
     changes = b[LOGITS].new_zeros(len(nodes), len(prompts))  # [node, batch]
@@ -127,7 +127,7 @@ def _of_nodes(
 def _of_edges(
     model: Model, prompts: Prompts, spec: Spec, steps: int
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "sender batch"]]:
-    """The metric of the clean run, and the same plus the estimated changes."""
+    """The metric in pass B, and the same plus the estimated changes."""
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     scene = run_a_and_b(layout, prompts.new, [*spec.senders, [EMBED]])
     base = spec.metric(scene.b[LOGITS], prompts)
@@ -164,7 +164,7 @@ def _slopes(
 
 
 def _written(scene: Scene, node: Node) -> Float[Tensor, "batch place d_model"]:
-    """Corrupt minus clean: what a sender writes into the residual stream at its places."""
+    """x_new minus x_orig: what a sender writes into the residual stream at its places."""
     whole = node.everywhere()
     change = take(scene.a[whole] - scene.b[whole], scene.places(node))
     if node.kind != "z":
@@ -173,7 +173,7 @@ def _written(scene: Scene, node: Node) -> Float[Tensor, "batch place d_model"]:
 
 
 def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor]]]:
-    """The points from clean (b) to corrupt (a): the weight of each, and the embeddings there.
+    """The points from x_orig (b) to x_new (a): the weight of each, and the embeddings there.
 
     Gauss-Legendre points: n of them are exact where the gradient is a polynomial of degree 2n - 1.
     """

@@ -33,10 +33,10 @@ class Rule:
     error: how often a round may keep an edge that does nothing. An edge is kept when its p, which
     is corrected for all senders and receivers of the round together, is below it.
     least: the least change, in percent of the mean metric before. It is asked of every path, and of
-    every receiver: where overwriting one with its corrupt value changes less, no path through it
+    every receiver: where overwriting one with its value on x_new changes less, no path through it
     is measured.
     least_attention: keys and values can receive at those labelled positions to which the head
-    gives this mean weight or more, on the clean or the corrupt prompts. Queries can receive where
+    gives this mean weight or more, on x_orig or on x_new. Queries can receive where
     the head sends.
     rounds: the walk stops after so many, if it has not ended before.
     """

@@ -3,10 +3,10 @@
 A circuit is a list of nodes, the outputs of heads or MLPs: `9.6@END` keeps a head at one position
 of each prompt, `9.6` at all of them. What is knocked out gets a reference value instead:
 
-    mean      the mean over the corrupt prompts of its template, position by position (the paper's)
+    mean      the mean over the x_new prompts of its template, position by position (the paper's)
     zero      zero
-    resample  the value in the prompt's own corrupt prompt
-    shuffle   the value in a corrupt prompt of its template, drawn at random
+    resample  the value on the prompt's own x_new
+    shuffle   the value on an x_new prompt of its template, drawn at random
 
 Source: Wang et al. 2023, section 2.1 and 4 (mean); Miller et al. 2024 (the others, and why the
 choice matters). Book: chapter 9.
@@ -39,7 +39,7 @@ class Ablation:
 
     reference: what a knocked-out node says (see above). positions: "labelled" keeps a node at its
     own position, "all" at every position. candidates: what is knocked out, outside the circuit;
-    with "heads" all MLPs stay. over: the prompts whose corrupt side mean and shuffle draw from; by
+    with "heads" all MLPs stay. over: the prompts whose x_new mean and shuffle draw from; by
     default those that are scored. generator: for shuffle.
     """
 
@@ -62,7 +62,7 @@ class Knockout:
     """A model on the same prompts, with one set of nodes after another knocked out.
 
     The reference values are computed once, and a score that was asked before is not run again.
-    Raises: PathPatchError when a prompt has no corrupt prompt of its template to draw from.
+    Raises: PathPatchError when there is no x_new prompt of a prompt's template to draw from.
     """
 
     def __init__(self, model: Model, prompts: Prompts, rules: Ablation | None = None) -> None:
@@ -151,7 +151,7 @@ def references(
 
 
 def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
-    """How much each corrupt prompt counts in the reference values of each prompt: rows sum to 1.
+    """How much each x_new prompt counts in the reference values of each prompt: rows sum to 1.
 
     Only prompts of one template count for one another: the same group, length and labelled
     positions, so that a position means the same in all. A prompt without a group is alone.

@@ -72,7 +72,7 @@ def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) 
     prompts, rules = knockout.prompts, knockout.rules
     alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
     print(f"{len(found.circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
-    print(f"(a mean is over {alike} or more corrupt prompts of a template)")
+    print(f"(a mean is over {alike} or more x_new prompts of a template)")
 
     def sure(values: np.ndarray) -> str:
         low, high = interval(values, np.random.default_rng(seed), prompts.templates)

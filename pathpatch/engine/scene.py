@@ -102,14 +102,14 @@ class Scene(Layout):
     resid: Float[Tensor, "depth batch pos d_model"]  # B's residual stream below layer `depth`
 
 
-def run_a_and_b(layout: Layout, corrupt: Tokens, senders: Sets) -> Scene:
+def run_a_and_b(layout: Layout, x_new: Tokens, senders: Sets) -> Scene:
     """Run passes A and B, and read what passes C and D need of them.
 
-    corrupt: x_new. senders: their values are read at all positions, in both passes.
+    senders: their values are read at all positions, in both passes.
     """
     model, nodes = layout.model, stream(layout.model)
     sent = [node.everywhere() for nodes in senders for node in nodes]
-    a = run(model, corrupt, reads=sent)
+    a = run(model, x_new, reads=sent)
     b = run(model, layout.tokens, reads=[*sent, *nodes, *mlps(model), LOGITS])
     resid = torch.stack([b.pop(node) for node in nodes])  # [depth, batch, pos, d_model]
     return Scene(**vars(layout), a=a, b=b, resid=resid)

@@ -54,7 +54,7 @@ def activation_sweep(
     metric: Metric = logit_diff,
     options: SweepOptions | None = None,
 ) -> Effects:
-    """Patch each node by itself into the clean run, on every prompt, from the corrupt run.
+    """Patch each node by itself into the run on x_orig, with its value on x_new, on every prompt.
 
     An entry is a node, or several joined by + that are patched together ("9.6@END+9.9@END");
     `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. The sweep says first
@@ -92,19 +92,19 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
 def baseline(model: Model, prompts: Prompts) -> dict[str, np.ndarray]:
     """What the model does before any patch, for each prompt.
 
-    Returns: logit_diff and answer_prob on the clean run; answer_first, 1 where the answer's logit
-    is above the foil's; logit_diff_corrupt, the same two names on the corrupt run.
+    Returns: logit_diff and answer_prob on x_orig; answer_first, 1 where the answer's logit is
+    above the foil's there; logit_diff_new, the logit difference of the same two words on x_new.
     """
     found: dict[str, list[Tensor]] = {}
     for block in blocks(model, prompts):
-        clean = run(model, block.orig, reads=[LOGITS])[LOGITS]
-        corrupt = run(model, block.new, reads=[LOGITS])[LOGITS]
-        difference = logit_diff(clean, block)
+        b = run(model, block.orig, reads=[LOGITS])[LOGITS]
+        a = run(model, block.new, reads=[LOGITS])[LOGITS]
+        difference = logit_diff(b, block)
         for name, values in (
             ("logit_diff", difference),
             ("answer_first", (difference > 0).to(difference.dtype)),
-            ("answer_prob", answer_prob(clean, block)),
-            ("logit_diff_corrupt", logit_diff(corrupt, block)),
+            ("answer_prob", answer_prob(b, block)),
+            ("logit_diff_new", logit_diff(a, block)),
         ):
             found.setdefault(name, []).append(values)
     return {name: as_array(torch.cat(values)) for name, values in found.items()}

@@ -83,12 +83,13 @@ def causal_trace(
     total = len(change) * (1 + len(sets)) * len(prompts)
     with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
         for part, added in zip(parts, shares, strict=True):
-            source = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
-            clean.append(metric(source[LOGITS], part))
-            embed = source if noise is not None else run(model, part.new, reads=[EMBED])
+            untouched = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
+            clean.append(metric(untouched[LOGITS], part))
+            embed = untouched if noise is not None else run(model, part.new, reads=[EMBED])
             rows = []
             for draw in added.to(embed[EMBED]):
-                for logits in restored_runs(model, source, embed[EMBED] + draw, sets, cut):
+                subject = embed[EMBED] + draw
+                for logits in restored_runs(model, untouched, subject, sets, cut):
                     rows.append(metric(logits, part))
                     bar.update(len(part))
             # [draw, corrupted and entries, batch]
