@@ -1,4 +1,4 @@
-"""A circuit as data: which head acts through what, and by how much. And tables of the effects of its edges."""
+"""A circuit as data: which head acts through what, and by how much; its edges, measured again."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
