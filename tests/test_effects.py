@@ -158,7 +158,7 @@ def test_a_table_that_does_not_fit_together_is_refused():
     words = r"2 senders on 2 prompts came with patched values of shape \(3, 2\) and 0 receivers"
     with pytest.raises(PathPatchError, match=words):
         replace(EFFECTS, senders=EFFECTS.senders[:2])
-    with pytest.raises(PathPatchError, match="3 senders .* and 1 receivers"):
+    with pytest.raises(PathPatchError, match=r"3 senders .* and 1 receivers"):
         replace(EFFECTS, receivers=[Node.parse("logits@END")])
 
 
