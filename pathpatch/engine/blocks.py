@@ -21,7 +21,7 @@ def blocks(prompts: Prompts) -> list[Prompts]:
 
 
 def about(model: Model, prompts: Prompts, sets: Sets, metric: Metric, **asked: Any) -> About:
-    """What was asked, of which model. asked: receivers, frozen and engine."""
+    """What was asked, of which model. Give also the receivers, the frozen nodes and the engine."""
     return About(
         model=model.cfg.model_name,
         model_sha256=fingerprint(model),
@@ -47,7 +47,7 @@ def table(
 ) -> Effects:
     """Effects from the base and the patched values [set, batch] of every block of prompts.
 
-    asked: receivers, frozen and engine.
+    `asked` takes the receivers, the frozen nodes and the engine, as `About` has them.
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)
