@@ -192,7 +192,7 @@ class Effects:
 
     @staticmethod
     def load(folder: str | Path) -> "Effects":
-        """Read back what `save` wrote. A file without a seed, from before version 0.2, has 0."""
+        """Read back what `save` wrote. A file without a seed has the seed 0."""
         data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
         rows = [name.split(" -> ") for name in data.pop("senders")]
         senders = [node_set(sender) for sender, *_ in rows]

@@ -24,8 +24,9 @@ def interval(
 ) -> Float[Array, "*rows 2"]:
     """95 % bootstrap interval of the mean over prompts, in units of values; NaN for one cluster.
 
-    clusters: a name for each prompt; "" is a cluster by itself, and so is every prompt if empty.
-    per: if given, the interval is that of sum(values) / sum(per), both drawn again together.
+    `clusters` has a name for each prompt, and prompts of one name are drawn together. A prompt
+    named "" is a cluster by itself; so is every prompt when `clusters` is empty. When `per` is
+    given, the interval is that of sum(values) / sum(per), both drawn again together.
 
     The plain percentiles, 2.5 and 97.5, are too narrow when clusters are few; these are widened,
     and still too narrow for very few. Share of intervals that held the true mean, in 10,000
@@ -41,7 +42,7 @@ def interval(
     if n < 2:
         return np.full((*values.shape[:-1], 2), np.nan)
     times = generator.multinomial(n, np.full(n, 1 / n), DRAWS)  # [draw, cluster]: how often drawn
-    means = sums @ times.T / (times @ sizes)
+    means = sums @ times.T / (times @ sizes)  # [*rows, draw]
     # Two corrections for few clusters, so that normal values get Student's interval: his heavier
     # tail, and n / (n - 1), since the spread of the draws is that of the sample about its own mean.
     tail = stats.norm.cdf(stats.t.ppf(0.025, n - 1) * np.sqrt(n / (n - 1)))
@@ -53,7 +54,9 @@ def sign_flip_test(
     generator: np.random.Generator,
     clusters: Sequence[str] = (),
 ) -> Float[Array, " sender"]:
-    """p values of "this sender's mean is zero", corrected for the number of senders (max-T).
+    """Test of each sender whether its mean is zero, corrected for the number of senders (max-T).
+
+    Returns: one p value for each sender. `clusters` is as in `interval`.
 
     If a sender does nothing on average, a cluster's change could as well have had the other sign.
     So flip the signs of whole clusters at random, for all senders together (they stay as dependent
@@ -61,18 +64,18 @@ def sign_flip_test(
     The error rate: in how many experiments any sender that does nothing gets p < 0.05. At most 5 %,
     exactly, if changes are symmetric about zero (2,000 simulations with 40 senders and 15 clusters:
     4.4 %). It is more if they are skewed: 14 % for exponential changes, 10 % with 60 clusters, and
-    20 % with 270 senders; without the correction 83 and 88 %. So look at the prompts of a sender
-    that barely stands out. The least p is 2 / 2**clusters (five clusters show nothing), and 1 for a
-    sender that never changes anything.
+    20 % with 270 senders; without the correction it would be 83 and 88 %. So look at the prompts
+    of a sender that barely stands out. The least p is 2 / 2**clusters (five clusters show nothing),
+    and 1 for a sender that never changes anything.
 
     Source: Westfall and Young 1993 (max-T, single step).
     """
-    sums = _cluster_sums(values, clusters)
+    sums = _cluster_sums(values, clusters)  # [sender, cluster]
     # |t| of the cluster sums grows with |sum| / root of the sum of squares, which flips only above
     # the line: so one matrix product serves all flips and senders.
     size = np.sqrt((sums**2).sum(1, keepdims=True))
     scaled = sums / np.where(size == 0, 1, size)
-    signs = generator.choice([-1.0, 1.0], (DRAWS, sums.shape[1]))
+    signs = generator.choice([-1.0, 1.0], (DRAWS, sums.shape[1]))  # [draw, cluster]
     largest = np.sort(np.abs(signs @ scaled.T).max(1))
     # Equal statistics may differ in the last digit; they count as reached.
     reached = DRAWS - np.searchsorted(largest, np.abs(scaled.sum(1)) - 1e-9)

@@ -27,6 +27,7 @@ from pathpatch import (
     mlps,
     random_sets,
 )
+from pathpatch.circuits.assessment import assess
 from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.handmade.ioi_machine import NAMES, TEMPLATES
 from pathpatch.models.tiny import tiny_tokenizer
@@ -316,3 +317,22 @@ def test_long_searches_say_their_cost_first(monkeypatch, capsys):
     choices(knockout.model, knockout.prompts[:2], CIRCUIT, rules)
     said = [line.split(",")[0] for line in capsys.readouterr().err.splitlines() if "passes" in line]
     assert said == ["greedy set", "minimality", "table of choices: 64 forward passes of 2 prompts"]
+
+
+def test_an_assessment_is_every_test_of_a_circuit():
+    """The circuit without its notice of the repeated name: every part shows what is missing."""
+    knockout, partial = knock("token", "mean"), CIRCUIT[1:]
+    some = Knockout(knockout.model, knockout.prompts[::32], knockout.rules)
+    found = assess(some, partial, search(runs=2, steps=2), 3)
+    assert found.circuit == as_nodes(partial)
+    assert found.faithfulness.scores() == faithfulness(some, partial).scores()
+    assert list(found.completeness) == ["greedy", "random 1", "random 2", "random 3"]
+    assert list(found.minimality) == found.circuit
+    for gap in found.completeness.values():
+        assert same(gap.one, some.score(partial, gap.removed))
+        assert same(gap.other, some.score(None, gap.removed))
+    for node, gap in found.minimality.items():
+        assert same(gap.other, some.score(partial, [*gap.removed, node]))
+    assert len(found.choices) == len(REFERENCES) * len(POSITIONS) * len(CANDIDATES)
+    means = [row["circuit"] for row in found.choices if row["reference"] == "mean"]
+    assert any(same(mean, found.faithfulness.circuit.mean()) for mean in means)

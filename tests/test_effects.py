@@ -114,3 +114,89 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_file(target, "not bytes")  # type: ignore[arg-type]
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def edges() -> Effects:
+    """The same rows, each to a receiver of its own."""
+    receivers = [Node.parse(name) for name in ("1.0.k@END", "logits@END", "logits@END")]
+    return replace(EFFECTS, receivers=receivers)
+
+
+def test_rows_are_nodes_and_names_are_what_is_printed():
+    assert EFFECTS.names == NAMES
+    assert EFFECTS.senders[1] == [Node("z", 0, 1, at="END")]
+    joined = replace(EFFECTS, senders=[*EFFECTS.senders[:2], node_set("0.1@S1+1+embed@S2")])
+    assert joined.names[2] == "0.1.z@S1+1+embed@S2"
+    assert edges().names[:2] == ["0.0.z@END -> 1.0.k@END", "0.1.z@END -> logits@END"]
+
+
+@pytest.mark.parametrize("effects", [EFFECTS, edges()], ids=["senders", "edges"])
+def test_nodes_and_seed_are_read_back(tmp_path, effects: Effects):
+    replace(effects, seed=5).save(tmp_path)
+    again = Effects.load(tmp_path)
+    assert (again.senders, again.names, again.seed) == (effects.senders, effects.names, 5)
+    assert list(again.receivers) == list(effects.receivers)
+    assert again.table().equals(replace(effects, seed=5).table())
+
+
+def test_by_head_is_a_grid_with_gaps():
+    grid = EFFECTS.by_head()
+    assert grid.shape == (2, 2)
+    assert [grid[0, 0], grid[0, 1], grid[1, 0]] == EFFECTS.mean().tolist()
+    assert np.isnan(grid[1, 1])
+    assert EFFECTS.by_head(np.array([7.0, 8.0, 9.0]))[1, 0] == 9
+
+
+@pytest.mark.parametrize("name", ["0.mlp_out@END", "0.1.z@END+1.1.z@END", "0.1.z@S2"])
+def test_by_head_refuses_what_is_no_grid(name: str):
+    odd = replace(EFFECTS, senders=[*EFFECTS.senders[:2], node_set(name)])
+    with pytest.raises(PathPatchError, match="single heads, each in one row only"):
+        odd.by_head()
+
+
+def test_a_table_that_does_not_fit_together_is_refused():
+    words = r"2 senders on 2 prompts came with patched values of shape \(3, 2\) and 0 receivers"
+    with pytest.raises(PathPatchError, match=words):
+        replace(EFFECTS, senders=EFFECTS.senders[:2])
+    with pytest.raises(PathPatchError, match=r"3 senders .* and 1 receivers"):
+        replace(EFFECTS, receivers=[Node.parse("logits@END")])
+
+
+NOISY = Effects(
+    [[Node("z", i, 0, at="END")] for i in range(12)],
+    np.ones(9),
+    1 + np.random.default_rng(0).normal(np.arange(12)[:, None] / 12, 1.0, (12, 9)),
+    ABOUT,
+)
+
+
+def test_a_table_its_repr_and_its_file_say_the_same(tmp_path):
+    """Whatever shows p and the interval draws from the seed that the table carries."""
+    effects = replace(NOISY, seed=3)
+    table = effects.table()
+    assert table["sender"].tolist() == effects.names
+    assert table["p_adjusted"].tolist() == effects.p_adjusted().tolist()
+    assert table[["low_95", "high_95"]].to_numpy() == pytest.approx(effects.interval(), nan_ok=True)
+    assert effects.table(4).index.tolist() == effects.top(4)
+    shown, html = repr(effects), effects._repr_html_()
+    assert shown.splitlines()[0] == (
+        "12 rows, the largest first (9 prompts, change of logit_diff from 1.000; "
+        "interval and p: seed 3)"
+    )
+    assert len(shown.splitlines()) == 12, "caption, head of the table, ten rows"
+    for row in effects.table(10).itertuples():
+        numbers = [row.mean_change, row.p_adjusted, row.low_95, row.high_95]
+        assert " ".join(f"{x:.4f}" for x in numbers) in " ".join(shown.split())
+        assert f"<td>{row.sender}</td>" in html and f"<td>{row.p_adjusted:.4f}</td>" in html
+    effects.save(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "effects.csv").read_text().splitlines()))
+    assert [float(row["p_adjusted"]) for row in rows] == table["p_adjusted"].tolist()
+    other = replace(NOISY, seed=4)
+    assert other.table()["low_95"].tolist() != table["low_95"].tolist()
+    assert "seed 4" in repr(other)
+
+
+def test_the_repr_shortens_large_sets():
+    window = node_set("+".join(f"{i}.mlp_out@S2" for i in range(9)))
+    shown = repr(replace(EFFECTS, senders=[*EFFECTS.senders[:2], window]))
+    assert "0.mlp_out@S2 .. 8.mlp_out@S2" in shown and "4.mlp_out" not in shown

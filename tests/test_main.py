@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from test_prompts import GOOD
 
-from pathpatch import ioi_prompts
+from pathpatch import Effects, ioi_prompts
 from pathpatch.circuits.circuit import Circuit, Edge
 from pathpatch.cli.commands import main
 from pathpatch.models.tiny import tiny_tokenizer
@@ -65,6 +65,16 @@ def test_a_sweep_writes_what_it_did(tmp_path, file, engine, frozen, direction, c
     assert "2 prompts, change of logit_diff" in capsys.readouterr().out
 
 
+def test_the_seed_is_that_of_everything_that_is_written(tmp_path, file, capsys):
+    for command in ("sweep", "patch"):
+        out = tmp_path / command
+        options = ["--model", "tiny-llama", "--prompts", file, "--out", str(out), "--seed", "5"]
+        assert main([command, *options]) == 0
+        effects = Effects.load(out)
+        assert effects.seed == 5
+        assert repr(effects) in capsys.readouterr().out
+
+
 def test_senders_by_name_alone_and_together(tmp_path, file):
     out = tmp_path / "out"
     senders = "0.1,1.mlp_out,embed@S2,0.1+0.2"
@@ -104,8 +114,10 @@ def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
     summary = json.loads((tmp_path / "baseline.json").read_text())
     assert summary["logit_diff"]["low_95"] < summary["logit_diff"]["mean"]
     printed = capsys.readouterr().out
-    assert "heads to the queries of 1.0, 2.1 (6 prompts, change of logit_diff)" in printed
-    assert printed.count("%") >= 40
+    assert "heads to the queries of 1.0, 2.1\n" in printed
+    assert printed.count("(6 prompts, change of logit_diff from") == 4
+    tables = [repr(Effects.load(tmp_path / step)) for step in steps]
+    assert all(table in printed for table in tables), "what is printed is what is in the file"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +311,7 @@ def test_the_seed_of_the_noise(tmp_path, facts):
         assert command("trace", tmp_path / "out", *more) == 0
         found.append((tmp_path / "out" / "trace.json").read_text())
     assert found[0] == found[1] != found[2]
+    assert Effects.load(tmp_path / "out").seed == 1
 
 
 @pytest.mark.parametrize(

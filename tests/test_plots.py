@@ -53,6 +53,21 @@ def test_maps_side_by_side_share_one_range_and_keep_their_own_tests(figure):
     assert bar.get_ylabel() == "mean change of logit diff"
 
 
+def test_a_figure_fades_what_the_table_says():
+    """A p on the border of 0.05: one seed draws it below, another above."""
+    noise = np.random.default_rng(0).normal(size=30)
+    values = (noise - noise.mean()) / noise.std() - 0.38
+    fades = []
+    for seed in (0, 3):
+        effects = replace(EFFECTS, patched=np.stack([values] * 6), seed=seed)
+        figure = heat_map(effects)
+        faded = np.asarray(figure.axes[0].images[0].get_alpha()) < 1
+        assert faded.ravel().tolist() == (effects.table()["p_adjusted"] >= 0.05).tolist()
+        fades.append(faded.all())
+        plt.close(figure)
+    assert fades == [False, True]
+
+
 def test_refuses_senders_that_are_not_single_heads():
     with pytest.raises(PathPatchError, match="needs effects of single heads"):
         heat_map(Effects([[Node.parse("0.mlp_out@END")]], np.zeros(3), np.zeros((1, 3)), ABOUT))

@@ -7,15 +7,19 @@ import pytest
 import torch
 from conftest import Tiny
 from test_cost import tight
+from tqdm import tqdm
 
 from pathpatch import (
     LOGITS,
     Effects,
     Node,
     PathPatchError,
+    Rule,
     SweepOptions,
+    activation_sweep,
     answer_prob,
     baseline,
+    discover,
     heads,
     ioi_walk,
     logit_diff,
@@ -70,6 +74,31 @@ def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
         tiny.model, tiny.prompts, senders=["0.1"], receivers=["1.0.q"], frozen=edges
     )
     assert (effects.about.engine, effects.about.frozen) == ("fast", "heads+mlps")
+
+
+def test_a_quiet_sweep_says_nothing(tiny: Tiny, monkeypatch, capsys):
+    """Neither the cost, though it is over two seconds, nor the bar, though it is shown at once."""
+    monkeypatch.setattr("pathpatch.engine.cost.seconds_each", lambda model, prompts: 1.0)
+    monkeypatch.setattr("pathpatch.engine.jobs.tqdm", lambda *a, **k: tqdm(*a, **{**k, "delay": 0}))
+    asked = {"senders": SENDERS, "receivers": RECEIVERS}
+    loud = path_sweep(tiny.model, tiny.prompts, **asked)
+    said = capsys.readouterr().err
+    assert "fast engine, 5 senders on 6 prompts" in said and "30/30" in said
+    quiet = SweepOptions(quiet=True)
+    found = path_sweep(tiny.model, tiny.prompts, **asked, options=quiet)
+    activation_sweep(tiny.model, tiny.prompts, nodes=SENDERS, options=quiet)
+    discover(tiny.model, tiny.prompts, np.random.default_rng(0), options=quiet, rule=Rule(rounds=1))
+    assert capsys.readouterr().err == ""
+    assert np.array_equal(found.patched, loud.patched)
+
+
+def test_the_seed_of_the_options_is_that_of_the_table(tiny: Tiny):
+    options = SweepOptions(seed=7)
+    asked = {"senders": SENDERS, "receivers": RECEIVERS, "options": options}
+    assert path_sweep(tiny.model, tiny.prompts, **asked).seed == 7
+    assert activation_sweep(tiny.model, tiny.prompts, nodes=["0.1"], options=options).seed == 7
+    with pytest.raises(PathPatchError, match="the seed must be 0 or more, got -1"):
+        SweepOptions(seed=-1)
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,12 @@ def node_attribution(
 ) -> Effects:
     """Estimate what `activation_sweep` measures: each node patched by itself.
 
-    steps: 0 takes the gradient at x_orig (attribution patching); n takes it at n points of the line
-    to x_new (integrated gradients). A point costs a forward and a backward
-    pass, whatever the number of nodes; two more forward passes come before. For denoising give
-    `prompts.swapped()`.
+    With `steps` of 0 the gradient is taken at x_orig (attribution patching); with n it is
+    taken at n points of the line to x_new (integrated gradients). A point costs a forward
+    and a backward pass, whatever the number of nodes; two more forward passes come before. For
+    denoising give `prompts.swapped()`.
 
-    Returns: Effects: base, and base plus the estimated change, in units of the metric.
+    Returns: Effects, whose `patched` is base plus the estimated change, in units of the metric.
     Raises: PathPatchError, before any pass, for nodes that do not exist, and for nodes joined by +
     (one may act through another, and then their estimates do not add up).
     Source: Nanda 2023, Attribution Patching; Kramar et al. 2024 (AtP). Integrated gradients:
@@ -84,9 +84,9 @@ def edge_attribution(
     the gradient where the receivers read it, before their norm. A receiver's gradient does not
     count the routes through other receivers, which path patching sets too. Keys and values that
     query heads share receive as one (20.kv0.v), or one query head's copy does (20.0.v). A sender
-    may be several nodes joined by +. steps: as in `attribution`, and so is the cost.
+    may be several nodes joined by +. `steps` and the cost are as in `node_attribution`.
 
-    Returns: Effects: base, and base plus the estimated change, in units of the metric.
+    Returns: Effects, whose `patched` is base plus the estimated change, in units of the metric.
     Raises: PathPatchError, before any pass, for nodes that do not exist or cannot do this, and for
     a model whose attention this library does not know.
     Source: Syed et al. 2023 (EAP); with integrated gradients Hanna et al. 2024 (EAP-IG), whose
@@ -97,7 +97,7 @@ def edge_attribution(
     if not supports(model):
         raise PathPatchError(
             f"edge attribution does not know the attention of {model.cfg.architecture}; "
-            f"use sweep, which takes the literal four passes there"
+            f"use path_sweep, which takes the literal four passes there"
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)
@@ -183,7 +183,7 @@ def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor
 
 
 def _engine(model: Model, prompts: Prompts, steps: int) -> str:
-    """The name of the method. Says what it will take, if that is long."""
+    """The name of the method. It says first what it will take, if that is over two seconds."""
     if steps < 0:
         raise PathPatchError(f"steps must be 0 (plain gradients) or more, got {steps}")
     name = f"integrated gradients, {steps} steps" if steps else "attribution"

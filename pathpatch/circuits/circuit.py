@@ -1,4 +1,4 @@
-"""A circuit as data: which head acts through what, and by how much. And tables of the effects of its edges."""
+"""A circuit as data: which head acts through what, and by how much; its edges, measured again."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -21,8 +21,9 @@ from pathpatch.prompts import Prompts
 class Edge:
     """A path that stands out: a sender, a receiver, and what patching the path changes.
 
-    change: mean over prompts, in units of the metric, with its 95 % interval (low, high).
-    percent: of the mean metric before. p: corrected for everything tested in the same round.
+    `change` is the mean over prompts, in units of the metric, and (low, high) its 95 % interval;
+    `percent` is the same in percent of the mean metric before. `p` is corrected for everything that
+    was tested in the same round.
     """
 
     sender: str  # "1.0.z@END", or "embed@IO"
@@ -66,7 +67,7 @@ def edge_effects(
 ) -> Effects:
     """Measure every edge of a circuit again, for example on prompts that it was not found on.
 
-    Costs little more than two passes: all edges share passes A and B.
+    It costs little more than two passes, since all edges share passes A and B.
 
     Returns: Effects with a row for each edge: `senders` and `receivers` side by side, and in
     `names` as "1.0.z@END -> 2.0.q@END".

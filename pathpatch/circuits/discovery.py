@@ -63,11 +63,11 @@ def discover(
     or only embeddings do. Two things stay hidden by construction: a head that acts only when
     others are silenced (a backup), and heads that matter only together.
 
-    options.folder: each receiver's sweep gets a folder in it. Says what each round costs, and shows
-    progress.
+    The sweep of each receiver gets a folder of its own in `options.folder`. Each round says first
+    what it costs, if that is over two seconds, and then shows progress.
 
     Returns: the edges that passed, in the order of the rounds.
-    Raises: PathPatchError as `path_sweep`.
+    Raises: PathPatchError where `path_sweep` does.
     Source: the loop is that of Wang et al. 2023, section 3. Book: chapters 7 and 12.
     """
     rule, options, doors, receivers = rule or Rule(), options or SweepOptions(), [LOGITS], [LOGITS]
@@ -120,7 +120,7 @@ def _open(
     options: SweepOptions,
     least: float | int,
 ) -> list[Node]:
-    """Those that matter at all: that change the metric when overwritten."""
+    """The inputs that matter at all: those that change the metric when they are overwritten."""
     if not doors:
         return []
     there = within(options, f"doors of {doors[0]}")
@@ -151,12 +151,12 @@ def _round(
 
 
 def within(options: SweepOptions, name: str) -> SweepOptions:
-    """The same with a folder of its own in the folder, if there is one."""
+    """The same options, with a folder of its own in the folder if there is one."""
     return replace(options, folder=Path(options.folder) / name if options.folder else None)
 
 
 def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) -> list[Edge]:
-    """The edges of a round that pass, largest first. One test for all its rows."""
+    """The edges of a round that pass, largest first. One test covers all its rows."""
     rows = [(effects, i) for effects in sweeps for i in range(len(effects.senders))]
     changes = np.stack([effects.change[i] for effects, i in rows])
     base, clusters = sweeps[0].base, sweeps[0].templates

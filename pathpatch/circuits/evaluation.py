@@ -36,11 +36,12 @@ class Faithfulness:
     def scores(self) -> dict[str, float]:
         """Four ways to make one number of them; papers differ, so name yours.
 
-        gap: |F(M) - F(C)|, in units of the metric; 0 is faithful (Wang et al.).
-        ratio_of_means: F(C) / F(M); 1 is faithful, and more than 1 is possible.
-        mean_of_ratios: the same for each prompt, then the mean. One prompt with F(M) near zero can
-        outweigh all others. above_nothing: (F(C) - F(0)) / (F(M) - F(0)) (Hanna et al.).
-        NaN where a divisor is zero.
+        gap is |F(M) - F(C)|, in units of the metric; 0 is faithful (Wang et al.).
+        ratio_of_means is F(C) / F(M); 1 is faithful, and more than 1 is possible.
+        mean_of_ratios is the same for each prompt, then the mean. One prompt with F(M) near zero
+        can outweigh all others.
+        above_nothing is (F(C) - F(0)) / (F(M) - F(0)) (Hanna et al.).
+        A score is NaN where its divisor is zero.
         """
         model, circuit, nothing = (float(v.mean()) for v in vars(self).values())
         ratios = self.circuit / np.where(self.model == 0, np.nan, self.model)
@@ -117,8 +118,9 @@ def choices(
     """Faithfulness under every combination of the choices in `Ablation`, one row for each.
 
     Each row has the choices, F(M), F(C) and F of nothing, and the four `scores`. Where only heads
-    are candidates, MLPs of the circuit are kept like all others. rules: the rest of the choices;
-    shuffling needs its generator, and is the same in all rows. Says its cost first.
+    are candidates, MLPs of the circuit are kept like all others. `rules` has the rest of the
+    choices, and the generator for shuffling, which is the same in all rows. The cost is said first,
+    if it is over two seconds.
     """
     if rules.generator is None:
         raise PathPatchError("shuffle draws at random: give Ablation a generator")

@@ -37,10 +37,10 @@ CHOICES = {"reference": REFERENCES, "candidates": CANDIDATES, "positions": POSIT
 class Ablation:
     """The choices behind every score of a circuit. None of them is forced.
 
-    reference: what a knocked-out node says (see above). positions: "labelled" keeps a node at its
-    own position, "all" at every position. candidates: what is knocked out, outside the circuit;
-    with "heads" all MLPs stay. over: the prompts whose x_new mean and shuffle draw from; by
-    default those that are scored. generator: for shuffle.
+    `reference` is what a knocked-out node says (see above). With the `positions` "labelled" a node
+    is kept at its own position, with "all" at every position. `candidates` are what is knocked out,
+    outside the circuit; with "heads" all MLPs stay. `over` has the prompts from whose x_new mean
+    and shuffle draw, by default those that are scored. Shuffle needs a `generator`.
     """
 
     reference: str = "mean"
@@ -76,7 +76,7 @@ class Knockout:
     ) -> Float[np.ndarray, " batch"]:
         """F: the metric on every prompt when, of all candidates, only `kept` less `without` act.
 
-        kept: None for the whole model. So score() is F(M), score(c) is F(C), score(c, k) is
+        `kept` of None means the whole model. So score() is F(M), score(c) is F(C), score(c, k) is
         F(C \\ K), score(None, k) is F(M \\ K), and score([]) is F of no candidate at all.
         Raises: PathPatchError for nodes that are not there, or are not candidates.
         """

@@ -68,7 +68,7 @@ def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[
 
 
 def greedy_set(knockout: Knockout, circuit: Nodes, search: Search) -> list[Node]:
-    """A set K for which the circuit is far from complete. Says its cost first."""
+    """A set K for which the circuit is far from complete. The cost is said first."""
     circuit = as_nodes(circuit)
     total = search.size(len(circuit))
     announce(knockout.model, knockout.prompts, "greedy set, at most", 2 * total)
@@ -83,9 +83,10 @@ def greedy_set(knockout: Knockout, circuit: Nodes, search: Search) -> list[Node]
 def minimal_sets(
     knockout: Knockout, circuit: Nodes, search: Search, classes: Mapping[str, Nodes] | None = None
 ) -> dict[Node, list[Node]]:
-    """For each node a set K, of its own class, without which it matters most. Says its cost first.
+    """For each node a set K, of its own class, without which it matters most.
 
-    classes: by default one class, the whole circuit. A node that is in no class gets no K.
+    The whole circuit is one class, unless you give others; a node that is in no class gets no K.
+    The cost is said first, if it is over two seconds.
     """
     circuit = as_nodes(circuit)
     groups = [inside(circuit, nodes) for nodes in (classes or {"all": circuit}).values()]

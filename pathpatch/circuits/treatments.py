@@ -36,7 +36,7 @@ def five_treatments(
 ) -> dict[str, Float[np.ndarray, " batch"]]:
     """The metric on every prompt after no treatment ("none"), then after each of the five.
 
-    All senders are h, all receivers R. frozen: for the path patch, by default all heads.
+    All senders are h, all receivers R. The path patch freezes `frozen`, by default all heads.
     "activation patch h" minus "patch h, freeze R" is what h does through R, on direct paths and
     through other heads. With the logits as R, "overwrite R" is the x_new run itself.
 

@@ -23,8 +23,8 @@ def ioi_walk(
     Yields a title and the Effects of every head: to the logits at END; to the queries at END of
     the three heads that step found; to the values and to the keys at S2 of the three that the
     second step found. Found means: patching it lowers the metric, and its corrected p is below
-    0.05 (`strongest`). options.folder: each step gets a folder in it (STEPS). options.seed: of the
-    draws behind p, in the walk and in whatever shows its tables.
+    0.05 (`strongest`). Each step gets a folder of its own in `options.folder` (STEPS). The p values
+    are drawn from `options.seed`, in the walk and wherever its tables are shown.
 
     Source: Wang et al. 2023, section 3. Book: chapter 7.
     """

@@ -32,7 +32,10 @@ from pathpatch.tracing import SEVERED, embedding_std, gaussian_noise, windows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns: 0; 1 after an error, said in a line; 130 after Ctrl-C."""
+    """Run one command.
+
+    Returns: 0; or 1 after an error, which is said in one line; or 130 after Ctrl-C.
+    """
     options = parse(arguments, __doc__)
     try:
         if "out" in options:
@@ -79,6 +82,7 @@ def _patch(options: Options) -> None:
 
 
 def _how(options: Options) -> SweepOptions:
+    """How every sweep of a command is computed."""
     return SweepOptions(memory=options.memory, folder=options.out, seed=options.seed)
 
 
@@ -136,7 +140,7 @@ def _check_model(options: Options) -> None:
 
 
 def _prompts(options: Options) -> Prompts:
-    """Those of the file, or as many of IOI, in the direction asked for."""
+    """The pairs of the file, or so many of IOI, in the direction asked for."""
     tokenizer = options.model.tokenizer
     if options.prompts.isdigit():
         prompts = ioi_prompts(tokenizer, int(options.prompts), Random(options.seed))
@@ -146,8 +150,11 @@ def _prompts(options: Options) -> Prompts:
 
 
 def _nodes(options: Options, names: str) -> list[str]:
-    """All heads or MLPs, all nodes of a kind, or those named; each at every position asked for,
-    unless it names its own. The logits are only read at END."""
+    """All heads or MLPs, all nodes of a kind, or those that are named.
+
+    Each stands at every position asked for, unless it names its own. The logits are only read at
+    END.
+    """
     kind = {"heads": "z", "mlps": "mlp_out"}.get(names, names)
     known = kind in KINDS and kind != "logits"
     entries = [str(node) for node in grid(options.model, kind)] if known else names.split(",")

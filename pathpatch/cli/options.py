@@ -91,7 +91,10 @@ COMMANDS: dict[str, tuple[str, Table]] = {
 
 
 def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
-    """The options of one command; options.command is its name. Exits after --help and mistakes."""
+    """The options of one command, of which `command` is the name.
+
+    After --help, and after a mistake, which is said, this ends the program.
+    """
     typed = "pathpatch" if Path(sys.argv[0]).stem == "pathpatch" else "python -m pathpatch"
     parser = argparse.ArgumentParser(prog=typed, description=description)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")

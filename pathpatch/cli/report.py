@@ -68,7 +68,7 @@ def report_edges(circuit: Circuit, out: Path) -> None:
 
 
 def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) -> None:
-    """Print how faithful, complete and minimal it is, and how much of that is choice; write it."""
+    """Print and write how faithful, complete and minimal it is, and how much of that is choice."""
     prompts, rules = knockout.prompts, knockout.rules
     alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
     print(f"{len(found.circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
@@ -123,7 +123,7 @@ def _save(out: Path, knockout: Knockout, found: Assessment) -> None:
 
 
 def _plain(value: object) -> object:
-    """What JSON writes for an array, a node, and a table of arrays."""
+    """What JSON gets for an array (a list), a node (its name) and a dataclass (its fields)."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     return str(value) if isinstance(value, Node) else vars(value)

@@ -33,10 +33,7 @@ def blocks(model: Model, prompts: Prompts) -> list[Prompts]:
 
 
 def about(model: Model, prompts: Prompts, sets: Sets, metric: Metric, **asked: Any) -> About:
-    """What was asked, of which model.
-
-    asked: the fields `receivers`, `frozen` and `engine` of `About`.
-    """
+    """What was asked, of which model. Give also the receivers, the frozen nodes and the engine."""
     return About(
         model=model.cfg.model_name,
         model_sha256=fingerprint(model),
@@ -64,7 +61,7 @@ def table(
     """The effects, put together from the blocks of prompts.
 
     parts: for each block the metric before, [batch], and after patching each set, [set, batch].
-    asked: as in `about`.
+    `asked` takes the receivers, the frozen nodes and the engine, as `About` has them.
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)

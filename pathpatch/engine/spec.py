@@ -16,15 +16,15 @@ ENGINES = ("fast", "literal")
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How to compute a sweep; the numbers do not depend on it (beyond rounding).
+    """How to compute a sweep; the effects do not depend on it (beyond rounding).
 
     engine: "fast", or "literal" for the four passes of `path_patch`.
     memory: what the sweep may use beside the model, in GiB.
     folder: where finished blocks are kept. The same sweep, started again, goes on from there.
     executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
-    by its name. None: compute here.
-    quiet: print neither the cost nor the progress.
-    seed: of what is drawn to judge the table, its intervals and p values (see `Effects`).
+    by its name. With None they are computed here.
+    quiet: whether the sweep says neither its cost nor its progress.
+    seed: what the table draws its intervals and p values from (see `Effects`).
 
     Raises: PathPatchError for an engine that does not exist, and a seed below zero.
     """

@@ -60,7 +60,8 @@ def _heat_map(axes: Axes, effects: Effects, limit: float, labels: int) -> AxesIm
         (node,) = effects.senders[i]
         shade = "white" if abs(mean[i]) > 0.6 * limit else "black"
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": shade}
-        axes.text(node.head, node.layer, f"{node.layer}.{node.head}", **style)
+        column, row = np.array([node.head, node.layer])
+        axes.text(column, row, f"{row}.{column}", **style)
     colors: dict[str, Any] = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
     return axes.imshow(effects.by_head(), **colors, alpha=np.nan_to_num(alpha), aspect="auto")
 
