@@ -8,6 +8,7 @@ from pathpatch.nodes import Model
 
 SEED = 5  # of the weights and the prompts; `make audit` judges with others too
 
+
 @cache
 def lab(kind: str) -> tuple[Model, Prompts]:
     """A random model and prompts of different lengths."""
