@@ -1,4 +1,4 @@
-"""What takes too long to run at every change: make audit, or a part: make audit ARGS="fuzz install".
+"""What takes too long to run at every change: make audit, or a part: make audit ARGS=fuzz.
 
 A full run takes about two hours. Each part writes what it found, when, where and on which commit
 into tests/audit.json, which is committed and which the book prints. `--sample` runs a little of
@@ -133,9 +133,7 @@ def git(*command: str) -> str:
 def audit(name: str, sample: bool) -> Figures:
     """Run one part. Returns: what the report says about it."""
     part, started = PARTS[name], time.perf_counter()
-    changed = [
-        line for line in git("status", "--porcelain").splitlines() if "audit.json" not in line
-    ]
+    changed = set(git("diff", "--name-only", "HEAD").split()) - {"tests/audit.json"}
     row: Figures = {
         "what": part.__doc__,
         "commit": git("rev-parse", "--short=10", "HEAD") + " and later changes" * bool(changed),
@@ -158,9 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", action="store_true", help="a little of each; no report")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(
-            f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
-        )
+        parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
     rows = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
     held = True
     for name in options.parts or PARTS:

@@ -15,11 +15,14 @@ RECEIVERS = ["1.0.q@END", "2.1.q@END"]
 
 def test_the_cost_is_said_first(tiny: Tiny, monkeypatch, capsys):
     asked = {"senders": SENDERS, "receivers": RECEIVERS, "options": SweepOptions("literal")}
+    monkeypatch.setattr("tqdm.std.time", lambda: 0.0)  # no bar, however busy the machine is
+    seconds = itertools.count(0.0, 0.01)
+    monkeypatch.setattr("pathpatch.engine.cost._timed", WeakKeyDictionary())
+    monkeypatch.setattr("pathpatch.engine.cost.time.perf_counter", lambda: next(seconds))
     path_sweep(tiny.model, tiny.prompts, **asked)
     assert capsys.readouterr().err == "", "a run of less than two seconds says nothing"
     seconds = itertools.count(0.0, 10.0)
     monkeypatch.setattr("pathpatch.engine.cost._timed", WeakKeyDictionary())
-    monkeypatch.setattr("pathpatch.engine.cost.time.perf_counter", lambda: next(seconds))
     path_sweep(tiny.model, tiny.prompts, **asked)
     said = capsys.readouterr().err
     assert "literal engine, 5 senders on 6 prompts" in said

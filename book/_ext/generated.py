@@ -1,7 +1,7 @@
 """Parts of pages that are written when the book is built.
 
-A line `% generated: map` (or `claims`, `versions`, `api`) is replaced by Markdown that the function
-of that name returns, before the page is parsed.
+A line `% generated: map` (or `claims`, `versions`, `audit`, `api`) is replaced by Markdown that the
+function of that name returns, before the page is parsed.
 """
 
 import ast
@@ -25,6 +25,7 @@ import pathpatch
 from pathpatch.models.smollm2 import SMOLLM2_INSTALL, SMOLLM2_SHA256
 
 BOOK = Path(__file__).resolve().parent.parent
+AUDIT = BOOK.parent / "tests" / "audit.json"
 PACKAGES = ("pathpatch", "torch", "transformer-lens", "transformers", "numpy", "scipy")
 
 
@@ -78,6 +79,20 @@ def versions() -> str:
     return "\n".join(
         ["| what | which |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in rows.items())]
     )
+
+
+def audit() -> str:
+    """What the last runs of `make audit` found, a row for each part."""
+    rows = ["| checked | held | figures | when, on which commit | where | minutes |"]
+    rows.append("| --- | --- | --- | --- | --- | --: |")
+    for part in json.loads(AUDIT.read_text(encoding="utf-8")).values():
+        figures = "; ".join(f"{name}: {value}" for name, value in part["figures"].items())
+        figures = " ".join(figures.replace("|", "\\|").split())
+        held = "yes" if part["held"] else "**no**"
+        when = f"{part['date']}, {part['commit']}"
+        cells = [part["what"], held, figures, when, part["machine"], f"{part['minutes']}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def api() -> str:
@@ -137,11 +152,13 @@ def prose(docstring: str) -> str:
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Runs when a page is read."""
-    found = {"map": map_of_pages, "claims": claims, "versions": versions, "api": api}
+    parts = (map_of_pages, claims, versions, audit, api)
+    found = {part.__name__.partition("_")[0]: part for part in parts}
     if "\n% generated: " not in source[0]:
         return
     for name in pages():  # read this page again when one that it tells about has changed
         app.env.note_dependency(str(BOOK / f"{name}.md"))
+    app.env.note_dependency(str(AUDIT))
     source[0] = re.sub(r"(?m)^% generated: (\w+)$", lambda part: found[part[1]](), source[0])
 
 

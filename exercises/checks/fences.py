@@ -30,7 +30,7 @@ def in_time(call: Callable[[], Any], limit: float) -> Any:
     """The result of a call; it runs in a thread, so that a loop without end can be left.
 
     limit: seconds of processor time, so that other work on the machine does not count against the
-    call. One that computes nothing and waits is stopped after `PATIENCE` times as long by the clock.
+    call. One that only waits is stopped after `PATIENCE` times as many seconds of the clock.
 
     Raises: TooLongError, or what the call raised.
     """
