@@ -4,11 +4,11 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup book test lint ioi bench clean
+.PHONY: help setup book test gpu-test lint ioi bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Install everything into .venv and check the model file
 	@echo 'Everything is installed in $(VENV).'
@@ -18,6 +18,9 @@ book: $(READY) ## Build the book, running every page that changed
 
 test: $(READY) ## Run the tests; for a part: make test ARGS="-m 'not slow'"
 	$(PY) -m pytest $(ARGS)
+
+gpu-test: $(READY) ## Run the tests that need a GPU (NVIDIA or Apple)
+	$(PY) -m pytest tests/gpu $(ARGS)
 
 lint: $(READY) ## Check style and types
 	$(PY) -m ruff check .

@@ -7,7 +7,7 @@ import torch
 
 from pathpatch import LOGITS, Fact, PathPatchError, answer_prob, fact_prompts, load_facts, run
 from pathpatch.engine.blocks import blocks
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.nodes import Model
 from pathpatch.prompts import FIRST, LAST, NEXT

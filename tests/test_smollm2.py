@@ -24,7 +24,7 @@ from pathpatch import (
     run,
     strongest,
 )
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.nodes import Model
 from pathpatch.tasks.ioi import NAMES, single_token_names

@@ -19,7 +19,7 @@ from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce, duration, plan_spec
 from pathpatch.engine.fast import patch_edges, supports
 from pathpatch.engine.spec import Spec, SweepOptions
-from pathpatch.engine.sweeps import activation_sweep, run_plan
+from pathpatch.engine.sweeps import activation_sweep, run_plan, say_rounding
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
@@ -110,6 +110,7 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
     announce(model, prompts, f"{len(edges)} edges", 2)
+    say_rounding(model)
     parts = [patch_edges(model, part, edges, metric) for part in blocks(model, prompts)]
     asked = {"receivers": [str(node) for _, node in edges], "frozen": "heads", "engine": "fast"}
     effects = table(model, prompts, [nodes for nodes, _ in edges], metric, parts, **asked)
