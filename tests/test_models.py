@@ -6,9 +6,9 @@ from exam import hooks_on
 
 from pathpatch import PathPatchError, load_model, tiny_model, wrap
 from pathpatch.models import smollm2 as smollm2_module
-from pathpatch.models.weights import fingerprint
 from pathpatch.models.smollm2 import SMOLLM2_INSTALL, smollm2_file, smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
+from pathpatch.models.weights import fingerprint
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
