@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup book test audit lint ioi bench clean
+.PHONY: help setup book test gpu-test audit lint ioi bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Install everything into .venv and check the model file
 	@echo 'Everything is installed in $(VENV).'
@@ -23,6 +23,9 @@ test: $(READY) ## Run the tests; for a part: make test ARGS="-m 'not slow'"
 
 audit: $(READY) ## Run what takes too long for every change (hours); for a part: make audit ARGS=fuzz
 	$(PY) tests/audit.py $(ARGS)
+
+gpu-test: $(READY) ## Run the tests that need a GPU (NVIDIA or Apple)
+	$(PY) -m pytest tests/gpu $(ARGS)
 
 lint: $(READY) ## Check style and types
 	$(PY) -m ruff check .

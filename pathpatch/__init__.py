@@ -5,7 +5,7 @@ the left and up this map.
 
              errors files prompts nodes forward metrics activation tracing paths uncertainty effects
 tasks/       ioi facts
-models/      smollm2 tiny load
+models/      devices weights smollm2 tiny load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
 circuits/    circuit treatments knockouts evaluation subsets assessment attribution discovery walk

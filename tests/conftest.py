@@ -103,6 +103,11 @@ def chromium() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
+def gpu() -> str | None:
+    """The kind of GPU that torch finds here."""
+    return next((kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available()), None)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium; without one the test is skipped, and the summary says so loudly."""
@@ -146,4 +151,7 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [report.nodeid for report in stats.get("skipped", [])]
     if chromium() is None and any(name.startswith("tests/browser/") for name in skipped):
         text = "BROWSER TESTS DID NOT RUN: no Chromium found (on Debian: apt install chromium)"
+        terminalreporter.write_sep("!", text, red=True, bold=True)
+    if any(name.startswith("tests/gpu/") for name in skipped):
+        text = "GPU TESTS DID NOT RUN: torch finds no GPU here (where there is one: make gpu-test)"
         terminalreporter.write_sep("!", text, red=True, bold=True)

@@ -14,7 +14,7 @@ REPOSITORY = SOURCE.parent
 ROOMS = {
     "": "errors files prompts nodes forward metrics activation tracing paths uncertainty effects",
     "tasks": "ioi facts",
-    "models": "smollm2 tiny load",
+    "models": "devices weights smollm2 tiny load",
     "handmade": "designs build toys ioi_machine ioi_variants",
     "engine": "spec scene pass_c pass_d fast cost blocks jobs sweeps traces",
     "circuits": (

@@ -7,8 +7,8 @@ import torch
 
 from pathpatch import LOGITS, Fact, PathPatchError, answer_prob, fact_prompts, load_facts, run
 from pathpatch.engine.blocks import blocks
-from pathpatch.models.load import fingerprint
 from pathpatch.models.tiny import tiny_tokenizer
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model
 from pathpatch.prompts import FIRST, LAST, NEXT
 
@@ -81,7 +81,7 @@ def test_smollm2_completes_every_fact(smollm2: Model):
     assert fingerprint(smollm2) == GOLDEN
     facts = load_facts()
     prompts = fact_prompts(smollm2.tokenizer, facts)
-    parts, done = blocks(prompts), 0
+    parts, done = blocks(smollm2, prompts), 0
     for part in parts:
         logits = run(smollm2, part.orig, reads=[LOGITS])[LOGITS]
         assert torch.equal(logits.argmax(-1), part.answer)

@@ -24,8 +24,8 @@ from pathpatch import (
     run,
     strongest,
 )
-from pathpatch.models.load import fingerprint
 from pathpatch.models.smollm2 import smollm2_folder
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model
 from pathpatch.tasks.ioi import NAMES, single_token_names
 from pathpatch.uncertainty import interval

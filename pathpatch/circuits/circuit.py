@@ -9,6 +9,7 @@ from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
 from pathpatch.engine.fast import patch_edges, supports
+from pathpatch.engine.sweeps import say_rounding
 from pathpatch.errors import PathPatchError
 from pathpatch.files import write_file
 from pathpatch.metrics import Metric, logit_diff
@@ -84,6 +85,7 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
     announce(model, prompts, f"{len(edges)} edges", 2)
+    say_rounding(model)
     parts = [patch_edges(model, part, edges, metric) for part in blocks(model, prompts)]
     asked = {"receivers": list(map(str, receivers)), "frozen": "heads", "engine": "fast"}
     effects = table(model, prompts, senders, metric, parts, **asked)

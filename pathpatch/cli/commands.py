@@ -22,6 +22,7 @@ from pathpatch.engine.traces import causal_trace
 from pathpatch.errors import PathPatchError
 from pathpatch.files import check_folder
 from pathpatch.metrics import METRICS
+from pathpatch.models.devices import DTYPES
 from pathpatch.models.load import load_model
 from pathpatch.models.smollm2 import SMOLLM2_SHA256, smollm2_file
 from pathpatch.nodes import FROZEN, KINDS, Node, as_nodes, grid, node_set
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments, __doc__)
     try:
         if "out" in options:
-            options.out, options.model = check_folder(options.out), load_model(options.model)
+            options.out = check_folder(options.out)
+            options.model = load_model(options.model, DTYPES[options.dtype], options.device)
         COMMANDS[options.command](options)
     except PathPatchError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from pathpatch.circuits.discovery import Rule
 from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.engine.spec import ENGINES
 from pathpatch.metrics import METRICS
+from pathpatch.models.devices import DTYPES
 from pathpatch.nodes import FROZEN
 from pathpatch.prompts import FIRST, LAST
 from pathpatch.tasks.facts import FACTS
@@ -104,6 +105,8 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
         one_of = command.add_mutually_exclusive_group(required=True) if circuit else command
         everywhere: Table = {
             "--model": dict(default="smollm2"),
+            "--device": dict(default="cpu", help="where the model is: cpu, cuda, cuda:1, mps"),
+            "--dtype": dict(choices=DTYPES, default="float32", help="of the weights and values"),
             "--out": dict(default=f"out/{name}", help="folder for the results"),
             "--seed": dict(type=int, default=0, help="of all that is drawn at random"),
         }

@@ -14,7 +14,7 @@ from pathpatch.effects import Effects
 from pathpatch.engine.sweeps import baseline
 from pathpatch.engine.traces import Trace
 from pathpatch.files import write_file
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model, Node
 from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pathpatch.effects import About, Effects
 from pathpatch.metrics import Metric
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model, Sets, device_of
 from pathpatch.prompts import Prompts
 

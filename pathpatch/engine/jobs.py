@@ -22,7 +22,8 @@ from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
 from pathpatch.files import check_folder, write_file
 from pathpatch.forward import run
-from pathpatch.models.load import fingerprint, load_model
+from pathpatch.models.load import load_model
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import LOGITS, Model, device_of
 from pathpatch.paths import passes_c_and_d
 from pathpatch.prompts import Prompts

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid, mlps
+from pathpatch.nodes import LOGITS, Model, Node, Sets, grid, mlps
 from pathpatch.prompts import END, Tokens
 
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, d_model or d_head]
@@ -18,7 +18,8 @@ Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, d_mo
 class Layout:
     """Where the receivers are, in the layers and in every prompt, before anything has run.
 
-    tokens: x_orig, where the model is. mlps_frozen: whether the MLPs are frozen in pass C too.
+    tokens: x_orig; for a Scene where the model is (a plan only counts). mlps_frozen: whether the
+    MLPs are frozen in pass C too.
     """
 
     model: Model
@@ -30,7 +31,7 @@ class Layout:
     def of(
         model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
     ) -> "Layout":
-        """The layout for all heads frozen, or all heads and all MLPs. It moves the tokens."""
+        """The layout for all heads frozen, or all heads and all MLPs."""
         last = model.cfg.n_layers - 1
 
         def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
@@ -39,7 +40,7 @@ class Layout:
 
         receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
         no_mlps = model.cfg.attn_only or any(n.kind == "mlp_out" for n in frozen)
-        return Layout(model, tokens.to(device_of(model)), receivers, no_mlps)
+        return Layout(model, tokens, receivers, no_mlps)
 
     def top(self) -> int:
         """The depth of the highest receiver: a sender in that layer or above reaches none."""

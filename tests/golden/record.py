@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 
 from pathpatch import LOGITS, baseline, heads, ioi_prompts, load_model, path_sweep, strongest
-from pathpatch.models.load import fingerprint
+from pathpatch.models.weights import fingerprint
 from pathpatch.uncertainty import interval
 
 model = load_model("smollm2")
