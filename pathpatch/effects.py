@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pathpatch.errors import PathPatchError
-from pathpatch.files import write_file
+from pathpatch.files import read_json, write_file
 from pathpatch.nodes import node_set
 from pathpatch.uncertainty import interval, sign_flip_test
 
@@ -124,8 +124,8 @@ class Effects:
 
     @staticmethod
     def load(folder: str | Path) -> "Effects":
-        """Read back what `save` wrote."""
-        data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
+        """Read back what `save` wrote. Raises: PathPatchError where there is no such file."""
+        data = read_json(Path(folder) / "effects.json", "effects")
         senders, base, patched = (data.pop(key) for key in ("senders", "base", "patched"))
         templates = data.pop("templates", [])
         return Effects(senders, np.array(base), np.array(patched), About(**data), templates)

@@ -121,7 +121,7 @@ def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
 )
 def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, capsys):
     out = tmp_path / "out"
-    assert sweep(file, out, *more) == 1
+    assert sweep(file, out, *more) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
@@ -129,9 +129,9 @@ def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, caps
 
 
 def test_a_bad_file_or_folder(tmp_path, file, capsys):
-    assert sweep(str(tmp_path / "none.json"), tmp_path / "out") == 1
+    assert sweep(str(tmp_path / "none.json"), tmp_path / "out") == 2
     assert "cannot read prompts" in capsys.readouterr().err
-    assert sweep(file, Path(file) / "below") == 1
+    assert sweep(file, Path(file) / "below") == 2
     assert "cannot write into the folder" in capsys.readouterr().err
 
 
@@ -143,8 +143,8 @@ def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file, capsys):
     out = tmp_path / "out"
     assert sweep(file, out) == 0
     before = contents(out)
-    assert sweep(file, out, "--receivers", "9.0.q") == 1
-    assert sweep(file, out, "--receivers", "2.0.q") == 1
+    assert sweep(file, out, "--receivers", "9.0.q") == 2
+    assert sweep(file, out, "--receivers", "2.0.q") == 2
     assert "holds blocks of another sweep, which differs in receivers" in capsys.readouterr().err
     assert contents(out) == before
     assert sweep(file, out) == 0, "the same sweep again is welcome"
@@ -315,7 +315,7 @@ def test_the_seed_of_the_noise(tmp_path, facts):
 def test_errors_of_patch_and_trace(tmp_path, file, facts, name, more, words, capsys):
     out = tmp_path / "out"
     given = ["--prompts", file] if name == "patch" else ["--facts", facts]
-    assert command(name, out, *given, *more) == 1
+    assert command(name, out, *given, *more) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
@@ -323,9 +323,9 @@ def test_errors_of_patch_and_trace(tmp_path, file, facts, name, more, words, cap
 
 
 def test_a_bad_file_of_facts(tmp_path, file, capsys):
-    assert command("trace", tmp_path / "out", "--facts", str(tmp_path / "none.json")) == 1
+    assert command("trace", tmp_path / "out", "--facts", str(tmp_path / "none.json")) == 2
     assert "cannot read facts" in capsys.readouterr().err
-    assert command("trace", tmp_path / "out", "--facts", file) == 1
+    assert command("trace", tmp_path / "out", "--facts", file) == 2
     assert "unknown key 'clean'" in capsys.readouterr().err
 
 
@@ -416,7 +416,7 @@ def test_errors_of_circuit(tmp_path, file, grouped, more, words, capsys):
     empty, out = tmp_path / "empty.json", tmp_path / "out"
     Circuit([]).save(empty)
     more = [word.format(file=file, empty=empty) for word in more]
-    assert command("circuit", out, "--prompts", grouped, *more) == 1
+    assert command("circuit", out, "--prompts", grouped, *more) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
@@ -471,8 +471,13 @@ def test_discover_finds_nothing_in_a_random_model_and_says_so(tmp_path, file, ca
 
 
 @pytest.mark.parametrize(
-    ("prompts", "words"), [("0", "n >= 1"), ("nowhere.json", "nowhere.json"), ("-3", "-3")]
+    ("prompts", "words"),
+    [
+        ("0", "must be a whole number from 1 on, got 0"),
+        ("nowhere.json", "nowhere.json"),
+        ("-3", "-3"),
+    ],
 )
 def test_errors_of_discover(tmp_path, prompts, words, capsys):
-    assert discover(tmp_path, f"--prompts={prompts}") == 1
+    assert discover(tmp_path, f"--prompts={prompts}") == 2
     assert words in capsys.readouterr().err

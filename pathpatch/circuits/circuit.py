@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pathpatch.errors import PathPatchError
-from pathpatch.files import write_file
+from pathpatch.files import read_json, write_file
 from pathpatch.nodes import Node, as_nodes
 
 
@@ -48,7 +48,7 @@ class Circuit:
     def load(path: str | Path) -> "Circuit":
         """Read back what `save` wrote. Raises: PathPatchError for a file that is not a circuit."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = read_json(path, "a circuit")
             return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error

@@ -21,7 +21,7 @@ from pathpatch.engine.cost import announce, duration, plan_spec
 from pathpatch.engine.fast import patch_edges, supports
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, run_plan
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import LOGITS, Model, Node, heads, node_set
@@ -46,6 +46,12 @@ class Rule:
     least: float | int = 1
     look: float = 0.1
     rounds: int = 8
+
+    def __post_init__(self) -> None:
+        check_number("error", self.error, 0, 1)
+        check_number("least (percent)", self.least, 0)
+        check_number("look", self.look, 0, 1)
+        check_number("rounds", self.rounds, 1, whole=True)
 
 
 def discover(
