@@ -102,8 +102,7 @@ def _problem(row: Any, kind: Any) -> str:
     for key, value in row.items():
         if key not in types:
             return f"unknown key {key!r}; {did_you_mean(key, types)}"
-        wanted = (int, float) if types[key] is float else types[key]
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        if not isinstance(value, types[key]):
             return f"{key!r} must be a {types[key].__name__}, got {type(value).__name__}"
         for name, number in value.items() if isinstance(value, dict) else ():
             if type(number) is not int:  # a bool is an int too, and is refused

@@ -78,6 +78,8 @@ class Node:
     @property
     def hook(self) -> str:
         """The name of the hook point where this activation passes."""
+        if self.kind not in _HOOKS:
+            raise PathPatchError(f"unknown kind {self.kind!r}; {did_you_mean(self.kind, _HOOKS)}")
         return _HOOKS[self.kind].format(self.layer)
 
     def everywhere(self) -> "Node":

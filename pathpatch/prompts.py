@@ -31,6 +31,15 @@ class Tokens:
     ids: Int[Tensor, "batch pos"]
     positions: dict[str, Int[Tensor, "batch"]]  # label -> index; -1: this prompt has no such label
 
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.is_floating_point() or self.ids.dtype == torch.bool:
+            raise PathPatchError(
+                "token ids are whole numbers of the shape [batch, pos], "
+                f"got {self.ids.dtype} of the shape {list(self.ids.shape)}"
+            )
+        if END not in self.positions:
+            raise PathPatchError(f"the positions of prompts need {END}, got {list(self.positions)}")
+
     def __len__(self) -> int:
         return self.ids.shape[0]
 
