@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from test_prompts import GOOD
 
@@ -463,8 +464,10 @@ def discover(out: Path, *more: str) -> int:
     return main(["discover", "--model", "tiny-llama", "--out", str(out), *more])
 
 
-def test_discover_writes_the_circuit(tmp_path, capsys):
-    # On a random model nothing stands out; with an error rate of 1, nearly everything passes.
+def test_discover_writes_the_circuit(tmp_path, capsys, monkeypatch):
+    # On a random model nothing stands out; let everything pass the test.
+    passes = "pathpatch.circuits.discovery.sign_flip_test"
+    monkeypatch.setattr(passes, lambda changes, *_: np.zeros(len(changes)))
     more = ["--prompts", "4", "--error", "1", "--rounds", "2", "--least", "5", "--look", "0.2"]
     assert discover(tmp_path / "a", *more) == 0
     said = capsys.readouterr().out
