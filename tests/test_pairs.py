@@ -75,6 +75,7 @@ def test_what_the_tokenizer_goes_on_with_is_accepted(clean, corrupt, answer, foi
         ("print(", "print2", ")", r"answer '\)' runs into .* 'print\(': .* become \['\(\)'\]"),
         ("2 =", "3 =", " 7", r"answer ' 7' must be one token, is 2: \[' ', '7'\]. For several"),
         ("2 + 5 = ", "3 + 5 = ", "A", r"runs into the end .* become \[' A'\]; where a space"),
+        ("2A", "3A", "B", "answer 'B' runs into the word before it: add a leading space"),
         ("A ", "C ", " A", "clean ends in a space, which would be a token before the answer's"),
         ("A:", "A?", "B", "corrupt has words outside the tokenizer's vocabulary"),
     ],

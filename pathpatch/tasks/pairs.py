@@ -50,7 +50,8 @@ def next_token(tokenizer: Any, text: str, word: str) -> int:
     """The token that a word is after a text: tokens(text + word) = tokens(text) + [token].
 
     Raises: PathPatchError where that does not hold, for the text would be another one with the
-    word after it, or the word is several tokens; and for a word outside the vocabulary.
+    word after it, or the word is several tokens; for a word outside the vocabulary; and for one
+    without the space before it (in scripts with upper and lower case, which have such spaces).
     """
     before, both = token_ids(tokenizer, text), token_ids(tokenizer, text + word)
     shorter = min(len(before), len(both))
@@ -67,6 +68,8 @@ def next_token(tokenizer: Any, text: str, word: str) -> int:
             "foil share to the end of both prompts and give the first token that differs, or sum "
             "log-probabilities yourself (run with reads=['logits'])"
         )
+    if all(letter.lower() != letter.upper() for letter in (text[-1:], word[:1])):
+        raise PathPatchError("runs into the word before it: add a leading space")
     if _unknown(tokenizer, word, both[-1:]):
         raise PathPatchError("is not in the tokenizer's vocabulary")
     return both[-1]
