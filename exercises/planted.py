@@ -12,7 +12,7 @@ from random import Random
 from pathpatch.handmade.build import build
 from pathpatch.handmade.designs import Design, HandMade, Head
 from pathpatch.handmade.ioi_machine import KEYS, POSITION, REST, TOKEN, machine_pairs, mover
-from pathpatch.prompts import make_prompts
+from pathpatch.tasks.pairs import make_prompts
 
 WIDTH = 4  # heads in a layer
 LAYERS = 3

@@ -4,7 +4,7 @@ The method is in the root; every other folder is a wing with something for it. I
 the left and up this map.
 
              errors files prompts nodes forward metrics activation tracing paths uncertainty effects
-tasks/       ioi facts
+tasks/       pairs own ioi facts
 models/      devices weights smollm2 tiny load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
@@ -50,9 +50,11 @@ from pathpatch.paths import path_patch
 from pathpatch.pictures.diagrams import pass_diagram
 from pathpatch.pictures.plots import attention_panel, heat_map, heat_maps, save_figure
 from pathpatch.pictures.wiring import circuit_diagram
-from pathpatch.prompts import Pair, Prompts, Tokens, load_prompts, make_prompts
+from pathpatch.prompts import Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact, fact_prompts, load_facts
 from pathpatch.tasks.ioi import ioi_prompts
+from pathpatch.tasks.own import load_prompts
+from pathpatch.tasks.pairs import make_prompts
 from pathpatch.tracing import embedding_std, gaussian_noise, windows
 from pathpatch.uncertainty import interval
 

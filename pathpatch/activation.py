@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor
 
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, as_list
 from pathpatch.forward import run
 from pathpatch.nodes import LOGITS, Model, Node, Sets, as_nodes, node_set
 from pathpatch.prompts import Prompts, Tokens
@@ -36,9 +36,7 @@ def activation_patch(
 
 def check_sets(model: Model, tokens: Tokens, nodes: Iterable[Node | str]) -> Sets:
     """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
-    if isinstance(nodes, str):
-        raise PathPatchError(f"expected a list of nodes, got the string {nodes!r}; use [{nodes!r}]")
-    sets = [node_set(names) for names in nodes]
+    sets = [node_set(names) for names in as_list(nodes, "nodes")]
     if not sets:
         raise PathPatchError("the list of nodes to patch is empty; give at least one")
     for node in [node for nodes in sets for node in nodes]:

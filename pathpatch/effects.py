@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from pathpatch.errors import PathPatchError
-from pathpatch.files import write_file
+from pathpatch.files import read_json, write_file
 from pathpatch.nodes import Node, Sets, names, node_set
 from pathpatch.uncertainty import interval, sign_flip_test
 
@@ -192,8 +192,11 @@ class Effects:
 
     @staticmethod
     def load(folder: str | Path) -> "Effects":
-        """Read back what `save` wrote. A file without a seed has the seed 0."""
-        data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
+        """Read back what `save` wrote. A file without a seed has the seed 0.
+
+        Raises: PathPatchError where there is no such file.
+        """
+        data = read_json(Path(folder) / "effects.json", "effects")
         rows = [name.split(" -> ") for name in data.pop("senders")]
         senders = [node_set(sender) for sender, *_ in rows]
         receivers = [Node.parse(receiver) for _, *ends in rows for receiver in ends]

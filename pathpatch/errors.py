@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any
 
 
 class PathPatchError(ValueError):
@@ -13,3 +16,24 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def as_list(values: Any, what: str) -> list[Any]:
+    """The values as a list. Raises: PathPatchError for a string, whose letters nobody means, and
+    for one value by itself."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        kind = "the string" if isinstance(values, str) else "one"
+        raise PathPatchError(f"expected a list of {what}, got {kind} {values!r}; use [{values!r}]")
+    return list(values)
+
+
+def check_number(
+    name: str, value: Any, low: float | int, high: float | int = inf, *, whole: bool = False
+) -> None:
+    """Raises: PathPatchError for what is not a finite (whole) number from low to high."""
+    kind = Integral if whole else Real
+    right = isinstance(value, kind) and not isinstance(value, bool)
+    if not right or not isfinite(value) or not low <= value <= high:
+        kinds = f"a {'whole ' * whole}number"
+        span = f"from {low} on" if high == inf else f"from {low} to {high}"
+        raise PathPatchError(f"{name} must be {kinds} {span}, got {value!r}")

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.errors import PathPatchError, as_list, did_you_mean
 
 _HOOKS = {
     "z": "blocks.{}.attn.hook_z",
@@ -80,6 +80,8 @@ class Node:
     @property
     def hook(self) -> str:
         """The name of the hook point where this activation passes."""
+        if self.kind not in _HOOKS:
+            raise PathPatchError(f"unknown kind {self.kind!r}; {did_you_mean(self.kind, _HOOKS)}")
         return _HOOKS[self.kind].format(self.layer)
 
     def everywhere(self) -> "Node":
@@ -94,7 +96,10 @@ class Node:
         return list(range(self.head * group, (self.head + 1) * group))
 
     def check(self, model: Model) -> None:
-        """Raises: PathPatchError when the model has no such layer, head or MLP."""
+        """Raises: PathPatchError when the model has no such layer, head or MLP, or the node was
+        built by hand of parts that its printed form does not name."""
+        if Node.parse(str(self)) != self:
+            raise PathPatchError(f"{self!r} is not the node that {str(self)!r} names; write it so")
         if self.kind == "mlp_out" and model.cfg.attn_only:
             raise PathPatchError(f"there is no {self}: {model.cfg.model_name} has no MLPs")
         limits = [("layer", self.layer, model.cfg.n_layers)]
@@ -123,9 +128,8 @@ _JOIN = re.compile(r"\+(?=\s*(?:\d+\.|embed|logits))")  # a + before a node: not
 
 def as_nodes(nodes: Iterable[Node | str]) -> list[Node]:
     """Nodes from nodes or their names, in order, without repetition."""
-    if isinstance(nodes, str):
-        raise PathPatchError(f"expected a list of nodes, got the string {nodes!r}; use [{nodes!r}]")
-    return list(dict.fromkeys(Node.parse(n) if isinstance(n, str) else n for n in nodes))
+    given = as_list(nodes, "nodes")
+    return list(dict.fromkeys(Node.parse(n) if isinstance(n, str) else n for n in given))
 
 
 def node_set(names: Node | str) -> list[Node]:
@@ -142,7 +146,7 @@ def grid(model: Model, kind: str, positions: Iterable[str | int | None] = (None,
         raise PathPatchError(f"unknown kind {kind!r}; {did_you_mean(kind, _HOOKS)}")
     layers = [None] if kind in _OF_MODEL else range(model.cfg.n_layers)
     numbers = range(model.cfg.n_heads) if kind in _OF_HEADS else [None]
-    at = list(positions)
+    at = as_list(positions, "positions")
     return [Node(kind, i, head, at=where) for i in layers for head in numbers for where in at]
 
 

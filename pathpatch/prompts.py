@@ -1,25 +1,23 @@
-"""Prompt pairs: text in, checked token tensors with labelled positions out.
+"""Prompts: checked token tensors with labelled positions, and the pairs of text they come from.
 
 A pair is a clean prompt (the behaviour is present), a corrupt prompt of the same length,
-the token that should win (answer) and the one it competes with (foil).
+the token that should win (answer) and the one it competes with (foil). `tasks` tokenises them.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from numbers import Integral
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError, did_you_mean
-from pathpatch.files import read_rows
 
 END = "END"
 FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
+EMPTY = "the list of prompts is empty; give at least one pair"
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,15 @@ class Tokens:
 
     ids: Int[Tensor, "batch pos"]
     positions: dict[str, Int[Tensor, "batch"]]  # label -> index; -1: this prompt has no such label
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.is_floating_point() or self.ids.dtype == torch.bool:
+            raise PathPatchError(
+                "token ids are whole numbers of the shape [batch, pos], "
+                f"got {self.ids.dtype} of the shape {list(self.ids.shape)}"
+            )
+        if END not in self.positions:
+            raise PathPatchError(f"the positions of prompts need {END}, got {list(self.positions)}")
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -53,14 +60,14 @@ class Tokens:
         Raises: PathPatchError for an unknown label, a label that some prompts lack, and an index
         outside a prompt.
         """
-        if isinstance(where, int):
+        if isinstance(where, Integral) and not isinstance(where, bool):
             last = int(self.positions[END].min())
             if not 0 <= where <= last:
                 tokens = f"the shortest has the tokens 0 to {last}"
                 raise PathPatchError(f"position {where} is outside a prompt: {tokens}")
-            return torch.full_like(self.positions[END], where)
-        if where not in self.positions:
-            hint = did_you_mean(where, self.positions)
+            return torch.full_like(self.positions[END], int(where))
+        if not isinstance(where, str) or where not in self.positions:
+            hint = did_you_mean(str(where), self.positions)
             raise PathPatchError(f"these prompts have no position {where!r}; {hint}")
         index = self.positions[where]
         missing = (index < 0).nonzero().flatten().tolist()
@@ -102,10 +109,16 @@ class Prompts:
     pairs: tuple[Pair, ...]
     direction: str = "noising"
 
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise PathPatchError(EMPTY)
+
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, rows: slice) -> "Prompts":
+        if not isinstance(rows, slice):
+            raise PathPatchError(f"prompts are taken as a slice, such as prompts[:8], not {rows!r}")
         tokens = self.orig[rows], self.new[rows]
         words = self.answer[rows], self.foil[rows]
         return Prompts(*tokens, *words, self.pairs[rows], self.direction)
@@ -129,72 +142,3 @@ class Prompts:
         """
         other = {"noising": "denoising", "denoising": "noising"}[self.direction]
         return replace(self, orig=self.new, new=self.orig, direction=other)
-
-
-def make_prompts(tokenizer: Any, pairs: Sequence[Pair]) -> Prompts:
-    """Tokenise pairs with the model's own tokenizer (which decides on BOS) and check every one.
-
-    Raises: PathPatchError that lists *all* pairs of unequal length, identical pairs, answers or
-    foils that are not one token, and positions outside their prompt.
-    """
-    if not pairs:
-        raise PathPatchError("the list of prompts is empty; give at least one pair")
-    clean = [list(tokenizer(pair.clean)["input_ids"]) for pair in pairs]
-    corrupt = [list(tokenizer(pair.corrupt)["input_ids"]) for pair in pairs]
-    bare = {"add_special_tokens": False}
-    words = [[list(tokenizer(w, **bare)["input_ids"]) for w in (p.answer, p.foil)] for p in pairs]
-    problems = [
-        f"pair {i}: {problem}"
-        for i, pair in enumerate(pairs)
-        for problem in _pair_problems(tokenizer, pair, clean[i], corrupt[i], *words[i])
-    ]
-    if problems:
-        raise PathPatchError("\n".join([f"{len(problems)} problem(s) in the prompts:", *problems]))
-    labels = sorted({label for pair in pairs for label in pair.positions} - {END})
-    positions = {k: torch.tensor([p.positions.get(k, -1) for p in pairs]) for k in labels}
-    positions[END] = torch.tensor([len(ids) - 1 for ids in clean])
-    sides = Tokens(_pad(clean), positions), Tokens(_pad(corrupt), positions)
-    answer, foil = torch.tensor(words).squeeze(-1).T
-    return Prompts(*sides, answer, foil, tuple(pairs))
-
-
-def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
-    """Read a JSON list of objects with the fields of `Pair`, of which the last three may lack.
-
-    Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
-    """
-    return make_prompts(tokenizer, read_rows(path, "prompts", Pair))
-
-
-def _pair_problems(
-    tokenizer: Any, pair: Pair, clean: list[int], corrupt: list[int], *words: list[int]
-) -> list[str]:
-    problems = []
-    if len(clean) != len(corrupt):
-        lengths = f"clean has {len(clean)} tokens, corrupt {len(corrupt)}"
-        problems.append(f"{lengths}; they must be equal ({pair.clean!r} / {pair.corrupt!r})")
-    if not clean or clean == corrupt:
-        problems.append(f"clean and corrupt are empty or identical ({pair.clean!r})")
-    if pair.clean[-1:].isspace():
-        problems.append("clean ends in a space, which would be a token before the answer's own")
-    for name, text, ids in zip(("answer", "foil"), (pair.answer, pair.foil), words, strict=True):
-        if len(ids) != 1:
-            pieces = [tokenizer.decode([i]) for i in ids]
-            problems.append(f"{name} {text!r} must be one token, is {len(ids)}: {pieces}")
-        elif ids[0] == tokenizer.unk_token_id:
-            problems.append(f"{name} {text!r} is not in the tokenizer's vocabulary")
-        elif text[:1].isalpha() and pair.clean[-1:].isalpha():
-            problems.append(f"{name} {text!r} runs into the word before it: add a leading space")
-    if words[0] == words[1]:
-        problems.append(f"answer and foil are the same token ({pair.answer!r})")
-    for label, index in pair.positions.items():
-        if not 0 <= index < len(clean):
-            problems.append(f"position {label!r} = {index} is outside the {len(clean)} tokens")
-        elif label == END and index != len(clean) - 1:
-            problems.append(f"END is always the last token, {len(clean) - 1}, not {index}")
-    return problems
-
-
-def _pad(rows: list[list[int]]) -> Int[Tensor, "batch pos"]:
-    longest = max(map(len, rows))
-    return torch.tensor([ids + ids[-1:] * (longest - len(ids)) for ids in rows])

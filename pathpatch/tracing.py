@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, as_list, check_number
 from pathpatch.forward import Run, run
 from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid
 from pathpatch.prompts import FIRST, LAST, Tokens
@@ -47,7 +47,9 @@ def windows(
     reach: how many layers below and above; at both ends of the model the window is cut off. The
     paper says l-4 to l+5 (PAPER), its code does l-5 to l+4 (CODE). Source: Meng et al. 2022.
     """
-    (below, above), layers, at = reach, range(model.cfg.n_layers), list(positions)
+    (below, above), layers, at = reach, range(model.cfg.n_layers), as_list(positions, "positions")
+    for side in reach:
+        check_number("the reach of a window", side, 0, whole=True)
     return [
         "+".join(
             str(Node(kind, i, at=where)) for i in layers[max(0, mid - below) : mid + above + 1]
@@ -65,6 +67,8 @@ def gaussian_noise(
     They are drawn where the generator is (by default on the CPU), so that a seed gives the same
     noise on every machine, and moved to the model.
     """
+    check_number("the number of draws", draws, 1, whole=True)
+    check_number("the scale of the noise", scale, 0)
     shape, dtype = (draws, *tokens.ids.shape, model.cfg.d_model), model.W_E.dtype
     noise = torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
     return scale * noise.to(device_of(model))
@@ -75,13 +79,13 @@ def embedding_std(model: Model, texts: Iterable[str]) -> float:
 
     The paper takes a body of text, its code the subjects, each tokenised by itself.
     """
-    ids = [i for text in texts for i in model.tokenizer(text)["input_ids"]]
+    ids = [i for text in as_list(texts, "texts") for i in model.tokenizer(text)["input_ids"]]
     return model.W_E[ids].cpu().double().std().item()  # of [token, d_model]
 
 
 def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:
     """What is cut for an entry: all layers of these kinds, at its positions."""
-    if unknown := [kind for kind in kinds if kind not in SEVERED]:
+    if unknown := [kind for kind in as_list(kinds, "kinds") if kind not in SEVERED]:
         raise PathPatchError(f"cannot sever {unknown}; these can be: {', '.join(SEVERED)}")
     return [node for kind in kinds for node in grid(model, kind, {n.at: 0 for n in entry})]
 

@@ -152,7 +152,9 @@ def test_names_are_distinct_and_one_token():
 
 
 def test_refuses_no_prompts():
-    with pytest.raises(PathPatchError, match="needs n >= 1 prompts"):
+    with pytest.raises(
+        PathPatchError, match="n, the number of prompts, must be a whole number from 1"
+    ):
         ioi_prompts(TOKENIZER, 0, Random(0))
 
 

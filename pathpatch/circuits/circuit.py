@@ -11,7 +11,7 @@ from pathpatch.engine.cost import announce
 from pathpatch.engine.fast import patch_edges, supports
 from pathpatch.engine.sweeps import say_rounding
 from pathpatch.errors import PathPatchError
-from pathpatch.files import write_file
+from pathpatch.files import read_json, write_file
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import Model, Node, as_nodes, node_set
 from pathpatch.paths import check_nodes
@@ -57,9 +57,9 @@ class Circuit:
     def load(path: str | Path) -> "Circuit":
         """Read back what `save` wrote. Raises: PathPatchError for a file that is not a circuit."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = read_json(path, "a circuit")
             return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error
 
 

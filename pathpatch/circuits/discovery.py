@@ -19,6 +19,7 @@ from pathpatch.engine.blocks import blocks
 from pathpatch.engine.cost import duration, plan
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, path_sweep
+from pathpatch.errors import check_number
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import LOGITS, Model, Node, heads
@@ -45,6 +46,12 @@ class Rule:
     least: float | int = 1
     least_attention: float = 0.1
     rounds: int = 8
+
+    def __post_init__(self) -> None:
+        check_number("error", self.error, 0, 1)
+        check_number("least (percent)", self.least, 0)
+        check_number("least_attention", self.least_attention, 0, 1)
+        check_number("rounds", self.rounds, 1, whole=True)
 
 
 def discover(

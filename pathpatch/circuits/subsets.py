@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pathpatch.circuits.evaluation import Gap, Nodes, inside
 from pathpatch.circuits.knockouts import Knockout
 from pathpatch.engine.cost import announce
+from pathpatch.errors import check_number
 from pathpatch.nodes import Node, as_nodes
 
 
@@ -31,6 +32,10 @@ class Search:
     runs: int = 10
     steps: int = 10
     nodes_per_step: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "steps", "nodes_per_step"):
+            check_number(name, getattr(self, name), 1, whole=True)
 
     def best(
         self,
@@ -60,6 +65,7 @@ class Search:
 def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[str, list[Node]]:
     """n subsets of the circuit, each node in or out with even odds."""
     nodes = as_nodes(circuit)
+    check_number("the number of random sets", n, 0, whole=True)
     draws = generator.random((n, len(nodes))) < 0.5
     return {
         f"random {i + 1}": [node for node, drawn in zip(nodes, row, strict=True) if drawn]

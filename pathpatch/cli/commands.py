@@ -1,6 +1,7 @@
 """The command line: python -m pathpatch, and then one of the commands of `options`."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -15,7 +16,13 @@ from pathpatch.circuits.knockouts import Ablation, Knockout
 from pathpatch.circuits.subsets import Search
 from pathpatch.circuits.walk import STEPS, ioi_walk
 from pathpatch.cli.options import Options, parse
-from pathpatch.cli.report import report, report_baseline, report_circuit, report_edges
+from pathpatch.cli.report import (
+    report,
+    report_baseline,
+    report_circuit,
+    report_edges,
+    report_labels,
+)
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, path_sweep
 from pathpatch.engine.traces import causal_trace
@@ -26,18 +33,26 @@ from pathpatch.models.devices import DTYPES
 from pathpatch.models.load import load_model
 from pathpatch.models.smollm2 import SMOLLM2_SHA256, smollm2_file
 from pathpatch.nodes import FROZEN, KINDS, Node, as_nodes, grid, node_set
-from pathpatch.prompts import Prompts, load_prompts
+from pathpatch.prompts import Prompts
 from pathpatch.tasks.facts import fact_prompts, load_facts
 from pathpatch.tasks.ioi import ioi_prompts
+from pathpatch.tasks.own import load_prompts
 from pathpatch.tracing import SEVERED, embedding_std, gaussian_noise, windows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, and say errors and warnings in a line.
 
-    Returns: 0; or 1 after an error, which is said in one line; or 130 after Ctrl-C.
+    Returns: 0; 2 after an error (`argparse` does the same with options that it refuses); 130 after
+    Ctrl-C.
     """
     options = parse(arguments, __doc__)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        return _obey(options)
+
+
+def _obey(options: Options) -> int:
     try:
         if "out" in options:
             options.out = check_folder(options.out)
@@ -45,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         COMMANDS[options.command](options)
     except PathPatchError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         kept = "; the same command goes on from the last finished block"
         print("stopped" + kept * ("memory" in options), file=sys.stderr)  # only sweeps do
@@ -141,6 +156,11 @@ def _check_model(options: Options) -> None:
     print(f"{SMOLLM2_SHA256}  {smollm2_file()}")
 
 
+def _check_prompts(options: Options) -> None:
+    tokenizer = load_model(options.model).tokenizer
+    report_labels(load_prompts(options.file, tokenizer), tokenizer)
+
+
 def _prompts(options: Options) -> Prompts:
     """The pairs of the file, or so many of IOI, in the direction asked for."""
     tokenizer = options.model.tokenizer
@@ -176,4 +196,5 @@ COMMANDS = {
     "circuit": _circuit,
     "discover": _discover,
     "check-model": _check_model,
+    "check-prompts": _check_prompts,
 }

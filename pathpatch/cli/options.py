@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pathpatch.circuits.discovery import Rule
 from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.engine.spec import ENGINES
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.metrics import METRICS
 from pathpatch.models.devices import DTYPES
 from pathpatch.nodes import FROZEN
@@ -16,16 +18,40 @@ from pathpatch.prompts import FIRST, LAST
 from pathpatch.tasks.facts import FACTS
 from pathpatch.tracing import PAPER, SEVERED
 
+Number: TypeAlias = float | int
 Options: TypeAlias = argparse.Namespace
 Table: TypeAlias = dict[str, dict[str, Any]]  # option -> what argparse takes
 
+
+def _number(
+    low: float | int, high: float | int = inf, *, whole: bool = False
+) -> Callable[[str], float | int]:
+    """What argparse asks to read an option that is a number from low to high."""
+
+    def read(text: str) -> Number:
+        try:
+            value = (int if whole else float)(text)
+        except ValueError:
+            value = text  # type: ignore[assignment]
+        try:
+            check_number("it", value, low, high, whole=whole)
+        except PathPatchError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return value
+
+    return read
+
+
+COUNT, SIZE, SHARE = _number(1, whole=True), _number(0), _number(0, 1)
+NATURAL = _number(0, whole=True)
+
 FILE: Table = {
     "--prompts": dict(
-        required=True, metavar="FILE", help="pairs as a JSON list, or how many of IOI"
+        required=True, metavar="FILE", help="pairs as JSON, JSONL or CSV, or how many of IOI"
     )
 }
 IOI: Table = {"--prompts": dict(default="30", metavar="FILE", help=FILE["--prompts"]["help"])}
-MEMORY: Table = {"--memory": dict(type=float, default=2, help="GiB beside the model")}
+MEMORY: Table = {"--memory": dict(type=_number(1e-9), default=2, help="GiB beside the model")}
 METRIC: Table = {"--metric": dict(choices=METRICS, default="logit_diff")}
 DIRECTION: Table = {"--direction": dict(choices=["noising", "denoising"], default="noising")}
 SWEEP: Table = {
@@ -43,11 +69,11 @@ TRACE: Table = {
     "--facts": dict(default=FACTS, metavar="FILE", help="list of facts"),
     "--restore": dict(choices=["resid_post", *SEVERED], default="resid_post"),
     "--at": dict(default=f"{FIRST},{LAST},END", help="positions"),
-    "--reach": dict(type=int, nargs=2, default=PAPER, help="layers below and above in a window"),
+    "--reach": dict(type=NATURAL, nargs=2, default=PAPER, help="layers below, above"),
     "--sever": dict(choices=SEVERED, action="append", default=[], help="freeze as corrupted"),
     "--corruption": dict(choices=["noise", "replace"], default="noise"),
-    "--sigmas": dict(type=float, default=3.0, help="of the noise, in standard deviations"),
-    "--draws": dict(type=int, default=10, help="of the noise"),
+    "--sigmas": dict(type=SIZE, default=3.0, help="of the noise, in standard deviations"),
+    "--draws": dict(type=COUNT, default=10, help="of the noise"),
     "--metric": dict(choices=METRICS, default="answer_prob"),
 }
 EITHER: Table = {
@@ -59,20 +85,24 @@ CIRCUIT: Table = {
     "--over": dict(metavar="FILE", help="prompts to take mean and shuffle over, if not the same"),
     "--positions": dict(choices=POSITIONS, default="labelled", help="where nodes are kept"),
     "--candidates": dict(choices=CANDIDATES, default="heads", help="what is knocked out"),
-    "--random-sets": dict(type=int, default=10, help="for completeness"),
-    "--runs": dict(type=int, default=3, help="of the greedy search"),
-    "--steps": dict(type=int, default=5, help="in each run: the largest set"),
-    "--nodes-per-step": dict(type=int, default=10, help="nodes that a step tries"),
+    "--random-sets": dict(type=NATURAL, default=10, help="for completeness"),
+    "--runs": dict(type=COUNT, default=3, help="of the greedy search"),
+    "--steps": dict(type=COUNT, default=5, help="in each run: the largest set"),
+    "--nodes-per-step": dict(type=COUNT, default=10, help="nodes that a step tries"),
 }
 DISCOVER: Table = {
-    "--error": dict(type=float, default=Rule.error, help="of all tests in a round"),
-    "--least": dict(type=float, default=Rule.least, help="percent of the metric"),
+    "--error": dict(type=SHARE, default=Rule.error, help="of all tests in a round"),
+    "--least": dict(type=SIZE, default=Rule.least, help="percent of the metric"),
     "--least-attention": dict(
-        type=float,
+        type=SHARE,
         default=Rule.least_attention,
         help="mean weight that makes a position one where a head looks",
     ),
-    "--rounds": dict(type=int, default=Rule.rounds, help="at most"),
+    "--rounds": dict(type=COUNT, default=Rule.rounds, help="at most"),
+}
+CHECK: Table = {
+    "file": dict(metavar="FILE", help="pairs: a JSON list, JSONL or CSV"),
+    "--model": dict(default="smollm2", help="whose tokenizer reads them"),
 }
 COMMANDS: dict[str, tuple[str, Table]] = {
     "ioi": ("walk the IOI circuit backward from the logits", IOI | MEMORY),
@@ -88,6 +118,7 @@ COMMANDS: dict[str, tuple[str, Table]] = {
         IOI | DISCOVER | METRIC | MEMORY,
     ),
     "check-model": ("verify the installed SmolLM2 file", {}),
+    "check-prompts": ("show the token at every label of a prompt file", CHECK),
 }
 
 
@@ -108,9 +139,11 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
             "--device": dict(default="cpu", help="where the model is: cpu, cuda, cuda:1, mps"),
             "--dtype": dict(choices=DTYPES, default="float32", help="of the weights and values"),
             "--out": dict(default=f"out/{name}", help="folder for the results"),
-            "--seed": dict(type=int, default=0, help="of all that is drawn at random"),
+            "--seed": dict(type=NATURAL, default=0, help="of all that is drawn at random"),
         }
-        for option, details in (table | (everywhere if table else {})).items():
+        if not table or "file" in table:  # these write nothing
+            everywhere = {}
+        for option, details in (table | everywhere).items():
             default = " (default %(default)s)" if "default" in details else ""
             words = {"help": details.get("help", "") + default}
             where = one_of if option in EITHER else command

@@ -19,6 +19,7 @@ from pathpatch.nodes import Model, Node
 from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Prompts
+from pathpatch.tasks.own import label_table
 from pathpatch.uncertainty import interval
 
 TWO = {  # what each part compares
@@ -100,6 +101,18 @@ def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) 
         print("  {:9}{:11}{:9}".format(*words), *(f"{x:8.3f}" for x in numbers))
     _save(out, knockout, found)
     print(f"  written: {out}")
+
+
+def report_labels(prompts: Prompts, tokenizer: Any) -> None:
+    """Print the tokens at every label of every pair, in x_orig and in x_new."""
+    rows = label_table(tokenizer, prompts)
+    for i, pair in enumerate(prompts.pairs):
+        print(f"pair {i}: answer {pair.answer!r}, foil {pair.foil!r}   {pair.clean!r}")
+        for row in (row for row in rows if row.pair == i):
+            line = f"  {row.index:4}  {row.label:16} {row.orig!r:16} {row.new!r:16} {row.doubt}"
+            print(line.rstrip())
+    labels = ", ".join(prompts.orig.positions)
+    print(f"{len(prompts)} pairs; every label ({labels}) with its token in x_orig and in x_new")
 
 
 def _save(out: Path, knockout: Knockout, found: Assessment) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
@@ -42,6 +42,7 @@ class SweepOptions:
             raise PathPatchError(f"unknown engine {self.engine!r}; {hint}")
         if self.seed < 0:
             raise PathPatchError(f"the seed must be 0 or more, got {self.seed}")
+        check_number("memory (GiB)", self.memory, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Spec:
         metric: Metric = logit_diff,
     ) -> "Spec":
         """Read the nodes. Raises: PathPatchError for those that are not there or cannot do this."""
-        sets = [node_set(sender) for sender in senders]
+        sets = [node_set(sender) for sender in as_list(senders, "senders")]
         targets = as_nodes(receivers)
         kept = heads(model) if frozen is None else as_nodes(frozen)
         if not sets:

@@ -19,7 +19,7 @@ from pathpatch.handmade.ioi_machine import (
     mover,
     variant,
 )
-from pathpatch.prompts import make_prompts
+from pathpatch.tasks.pairs import make_prompts
 
 DUPLICATE, INHIBIT, *MOVERS = TOKEN.heads
 REST = DUPLICATE.match[-1]

@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.handmade.build import build
 from pathpatch.handmade.designs import Design, HandMade, Head, TrueEffect, Unit
-from pathpatch.prompts import Pair, make_prompts
+from pathpatch.prompts import Pair
+from pathpatch.tasks.pairs import make_prompts
 
 X_ORIG = {"a": -2, "q": 2, "h": 3}
 X_NEW = {"a": 1, "q": 0, "h": 4}

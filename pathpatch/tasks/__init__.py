@@ -1,4 +1,5 @@
-"""The prompts of two tasks, made from templates: indirect object identification, and facts.
+"""Where prompts come from: pairs of text and files of your own, and the templates of two tasks
+(indirect object identification, and facts).
 
-Imports the root only. This is the one wing that knows a template.
+Imports the root only. This is the one wing that knows a tokenizer's rules or a template.
 """

@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pathpatch.errors import PathPatchError
-from pathpatch.files import read_rows
-from pathpatch.prompts import FIRST, LAST, NEXT, Pair, Prompts, make_prompts
+from pathpatch.errors import PathPatchError, as_list
+from pathpatch.files import as_kind, read_rows
+from pathpatch.prompts import FIRST, LAST, NEXT, Pair, Prompts
+from pathpatch.tasks.pairs import make_prompts
 
+FORM = (
+    "A fact has template (with one {}), subject, answer, and what it is compared with: other, a "
+    "subject of as many tokens, and foil, what is right for that. The form of ROME's known_1000 "
+    "has no such comparison: answer is its attribute after a space, other and foil come from a "
+    "second fact of the same relation"
+)
 FACTS = Path(__file__).parent / "facts.json"  # SmolLM2 completes all of these
 
 
 @dataclass(frozen=True)
 class Fact:
-    """template.format(subject) is followed by answer, template.format(other) by foil."""
+    """The template with the subject in place of {} is followed by answer, with other by foil."""
 
     template: str  # with one {}
     subject: str
@@ -29,18 +36,25 @@ class Fact:
 
 
 def load_facts(path: str | Path = FACTS) -> list[Fact]:
-    """Read a JSON list of objects with the fields of `Fact`; by default the library's own facts.
+    """Read a list of facts (see `read_rows`) with the fields of `Fact`: by default our own.
 
-    Raises: PathPatchError for a file that is missing, not JSON, or not of this form.
+    Raises: PathPatchError for a file that is missing or not of this form.
     """
-    facts = read_rows(path, "facts", Fact)
+    facts = as_kind(read_rows(path, "facts"), Fact, path, FORM)
     for i, fact in enumerate(facts):
-        if fact.template.count("{}") != 1 or fact.template.count("{") != 1:
-            raise PathPatchError(
-                f"{path}, item {i}: the template needs one {{}} for the subject, "
-                f"got {fact.template!r}"
-            )
+        if problem := _problem(fact):
+            raise PathPatchError(f"{path}, item {i}: {problem}")
     return facts
+
+
+def _problem(fact: Fact) -> str:
+    if not isinstance(fact, Fact):
+        return f"expected a Fact, got {type(fact).__name__}"
+    if fact.template.count("{}") != 1:
+        return f"the template needs one {{}} for the subject, got {fact.template!r}"
+    if not fact.subject.strip() or not fact.other.strip():
+        return f"subject and other must not be empty, got {fact.subject!r} and {fact.other!r}"
+    return ""
 
 
 def fact_prompts(tokenizer: Any, facts: Sequence[Fact]) -> Prompts:
@@ -53,8 +67,10 @@ def fact_prompts(tokenizer: Any, facts: Sequence[Fact]) -> Prompts:
     Book: chapter 4.
     """
     pairs = []
-    for fact in facts:
-        clean, corrupt = (fact.template.format(name) for name in (fact.subject, fact.other))
+    for i, fact in enumerate(as_list(facts, "facts")):
+        if problem := _problem(fact):
+            raise PathPatchError(f"fact {i}: {problem}")
+        clean, corrupt = (fact.template.replace("{}", s) for s in (fact.subject, fact.other))
         start = fact.template.index("{}")
         found = tokenizer(clean, return_offsets_mapping=True)
         spans = enumerate(found["offset_mapping"])

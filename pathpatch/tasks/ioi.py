@@ -5,12 +5,14 @@ Source: Wang et al. 2023, section 2 and App. E (templates). Book: chapter 2.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
 
-from pathpatch.errors import PathPatchError
-from pathpatch.prompts import END, Pair, Prompts, make_prompts
+from pathpatch.errors import PathPatchError, as_list, check_number
+from pathpatch.prompts import END, Pair, Prompts
+from pathpatch.tasks.pairs import make_prompts, next_token, token_ids
 
 # {0} {1} {2} are the three names as they appear. BABA: S, IO, S. ABBA: IO, S, S.
 # The answer is IO, the name that comes once.
@@ -48,9 +50,15 @@ NAMES = tuple(
 
 def single_token_names(tokenizer: Any) -> tuple[str, ...]:
     """The names that are one token in the middle of a sentence, for this tokenizer."""
-    unknown = tokenizer.unk_token_id
-    ids = {name: tokenizer(" " + name, add_special_tokens=False)["input_ids"] for name in NAMES}
-    return tuple(n for n in NAMES if len(ids[n]) == 1 and ids[n][0] != unknown)
+    return tuple(_name_ids(tokenizer))
+
+
+def _name_ids(tokenizer: Any) -> dict[str, int]:
+    found = {}
+    for name in NAMES:
+        with suppress(PathPatchError):
+            found[name] = next_token(tokenizer, "Then", f" {name}")
+    return found
 
 
 def ioi_prompts(
@@ -67,36 +75,49 @@ def ioi_prompts(
     Raises: PathPatchError when the tokenizer has too few one-token names, or a position is not
     where it should be.
     """
-    names = single_token_names(tokenizer)
-    if n < 1 or len(names) < 5:
+    check_number("n, the number of prompts,", n, 1, whole=True)
+    names, templates = _name_ids(tokenizer), as_list(templates, "templates")
+    if len(names) < 5 or not templates:
         raise PathPatchError(
-            f"IOI needs n >= 1 prompts and 5 one-token names; got n = {n} and {len(names)} names"
+            f"IOI needs 5 one-token names and a template; got {len(names)} and {len(templates)}"
         )
     pairs = []
     for i in range(n):
         order = tuple(ORDERS)[i % 2]
         k = (i // 2) % len(templates)
-        io, s, *others = generator.sample(names, 5)
+        io, s, *others = generator.sample(list(names), 5)
         words = {"place": generator.choice(PLACES), "thing": generator.choice(THINGS)}
         slots = [{"IO": io, "S": s}[role] for role in ORDERS[order]]
-        clean, corrupt = (templates[k].format(*who, **words) for who in (slots, others))
+        clean, corrupt = (_fill(templates[k], who, words) for who in (slots, others))
         pair = Pair(
             clean, corrupt, f" {io}", f" {s}", group=f"{order} {k + 1}", template=str(k + 1)
         )
-        pairs.append(replace(pair, positions=_positions(tokenizer, pair, others)))
+        ids = [names[name] for name in (io, s, *others)]
+        pairs.append(replace(pair, positions=_positions(tokenizer, pair, ids)))
     return make_prompts(tokenizer, pairs)
 
 
-def _positions(tokenizer: Any, pair: Pair, others: Sequence[str]) -> dict[str, int]:
-    """Find IO, S1 and S2 in the tokens; verify that nothing but the names differs."""
-    clean, corrupt = (tokenizer(text)["input_ids"] for text in (pair.clean, pair.corrupt))
-    decoded = [tokenizer.decode([i]) for i in clean]
-    first, second = (decoded.count(name) for name in (pair.answer, pair.foil))
-    differs = [i for i, (a, b) in enumerate(zip(clean, corrupt, strict=False)) if a != b]
-    found = [tokenizer.decode([corrupt[i]]) for i in differs]
-    if (first, second) != (1, 2) or found != [f" {name}" for name in others]:
-        raise PathPatchError(f"names are not where they should be: {pair.clean!r} as {decoded}")
-    s1 = decoded.index(pair.foil)
-    s2 = decoded.index(pair.foil, s1 + 1)
-    io = decoded.index(pair.answer)
-    return {"IO": io, "S1": s1, "S1+1": s1 + 1, "S2": s2, END: len(clean) - 1}
+def _fill(template: str, names: Sequence[str], words: dict[str, str]) -> str:
+    try:
+        return template.format(*names, **words)
+    except (LookupError, ValueError) as error:
+        raise PathPatchError(
+            f"a template has {{0}} {{1}} {{2}} for the names, perhaps {{place}} and {{thing}}, "
+            f"and every other brace twice; got {template!r}"
+        ) from error
+
+
+def _positions(tokenizer: Any, pair: Pair, names: Sequence[int]) -> dict[str, int]:
+    """Find IO, S1 and S2 in the tokens; verify that nothing but the names differs.
+
+    names: the tokens of IO, S and the three names of the corrupt prompt.
+    """
+    clean, corrupt = token_ids(tokenizer, pair.clean), token_ids(tokenizer, pair.corrupt)
+    io, s, *others = names
+    found = [b for a, b in zip(clean, corrupt, strict=False) if a != b]
+    if (clean.count(io), clean.count(s), found) != (1, 2, others):
+        pieces = [tokenizer.decode([i]) for i in clean]
+        raise PathPatchError(f"names are not where they should be: {pair.clean!r} as {pieces}")
+    s1 = clean.index(s)
+    s2 = clean.index(s, s1 + 1)
+    return {"IO": clean.index(io), "S1": s1, "S1+1": s1 + 1, "S2": s2, END: len(clean) - 1}
