@@ -187,6 +187,16 @@ def diagram(model: Model, prompts: Prompts) -> Found:
     return [np.array(sum(map(len, words)))]
 
 
+def machine(model: Model, prompts: Prompts) -> Found:
+    """For models written by hand: their values in words, and both engines."""
+    ends = {"senders": ["0.0@S2"], "receivers": ["2.0.q@END"], "frozen": []}
+    texts = pass_diagram(model, prompts[:1], **ends).axes[0].texts
+    yield np.array([sum(map(ord, text.get_text())) for text in texts])
+    for engine in ("fast", "literal"):
+        asked = {"senders": heads(model), "receivers": ["2.0.q@END"]}
+        yield path_sweep(model, prompts, **asked, options=SweepOptions(engine)).patched
+
+
 def identity(model: Model, prompts: Prompts) -> Found:
     return [np.array(int(fingerprint(model, again=True)[:8], 16))]
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import Tiny
 from elsewhere import PLACE, elsewhere, is_there
-from everything import EVERYTHING, RECEIVERS, SENDERS, Computation
+from everything import EVERYTHING, RECEIVERS, SENDERS, Computation, machine
 from test_contract import MODULES, tree
 from torch.utils._device import _device_constructors
 
@@ -52,11 +52,10 @@ def test_the_same_numbers_elsewhere(tiny: Tiny, name: str):
     compare(EVERYTHING[name], tiny.model, PROMPTS)
 
 
-@pytest.mark.parametrize("variant", ["grouped", "norm"])
-@pytest.mark.parametrize("name", ["forward", "fast to queries", "literal to queries", "diagram"])
-def test_models_written_by_hand_work_elsewhere(variant: str, name: str):
+@pytest.mark.parametrize("variant", ["grouped", "mlp"])
+def test_models_written_by_hand_work_elsewhere(variant: str):
     made = ioi_machine(variant)
-    compare(EVERYTHING[name], made.model, made.prompts["abc"][:4])
+    compare(machine, made.model, made.prompts["abc"][:4])
 
 
 def test_what_the_pretended_device_refuses(gpt2: Tiny):
@@ -95,6 +94,7 @@ def test_a_tensor_is_made_where_somebody_said(module: str):
             assert named & {"device", None}, f"{module}, line {call.lineno}: on which device?"
 
 
+WORDS = "the literal engine round differently"
 HALVES = [torch.bfloat16, torch.float16]
 
 
@@ -111,15 +111,15 @@ def test_half_precision_says_once_that_the_engines_differ(dtype: torch.dtype, ca
     for engine in ("literal", "fast", "fast"):
         asked = {"senders": SENDERS, "receivers": RECEIVERS["queries"]}
         path_sweep(model, PROMPTS, **asked, options=SweepOptions(engine))
-        said.append(capsys.readouterr().err)
-    assert said[0] == said[2] == ""
-    assert said[1].startswith(f"in {str(dtype).removeprefix('torch.')} the fast and the literal")
-    assert "say engine='literal'" in said[1] and "load it in float32" in said[1]
+        said.append([line for line in capsys.readouterr().err.splitlines() if WORDS in line])
+    assert list(map(len, said)) == [0, 1, 0]
+    assert said[1][0].startswith(f"in {str(dtype).removeprefix('torch.')} the fast and the literal")
+    assert "say engine='literal'" in said[1][0] and "load it in float32" in said[1][0]
 
 
 def test_a_model_in_float32_or_float64_says_nothing(gpt2: Tiny, capsys):
     path_sweep(gpt2.model, PROMPTS, senders=SENDERS, receivers=RECEIVERS["queries"])
-    assert capsys.readouterr().err == ""
+    assert WORDS not in capsys.readouterr().err
 
 
 def test_models_load_in_the_dtype_asked_for():

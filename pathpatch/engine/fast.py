@@ -86,7 +86,7 @@ def metric_at_end(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -
     x = model.ln_final(end)  # [sender, batch, d_model]
     if metric is not logit_diff:
         return torch.stack([metric(model.unembed(one), prompts) for one in x])
-    pair = torch.stack([prompts.answer, prompts.foil]).to(x.device)  # [2, batch]
+    pair = torch.stack([prompts.answer, prompts.foil])  # [2, batch]
     columns = model.W_U.T[pair]  # [2, batch, d_model]
     logits = torch.einsum("sbd,pbd->sbp", x, columns) + model.b_U[pair].T  # [sender, batch, 2]
     zeros = torch.zeros_like(pair[0])  # [batch]: the answer is the first of the two logits

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import gpu
-from everything import EVERYTHING, RECEIVERS, SENDERS
+from everything import EVERYTHING, RECEIVERS, SENDERS, machine
 
 from pathpatch import SweepOptions, ioi_machine, ioi_prompts, load_model, path_sweep, tiny_model
 from pathpatch.engine.jobs import Parcel
@@ -55,9 +55,8 @@ def test_half_precision_gives_numbers(kind: str, dtype: torch.dtype, name: str):
 def test_the_whole_numbers_of_a_machine(variant: str):
     made, moved = ioi_machine(variant), ioi_machine(variant)
     moved.model.to(DEVICE, print_details=False)
-    for name in ("fast to queries", "literal to queries", "forward"):
-        found = EVERYTHING[name](moved.model, moved.prompts["abc"][:8])
-        assert apart(found, EVERYTHING[name](made.model, made.prompts["abc"][:8])) < 1e-10
+    found = machine(moved.model, moved.prompts["abc"][:8])
+    assert apart(found, machine(made.model, made.prompts["abc"][:8])) < 1e-10
 
 
 def test_the_fingerprint_does_not_depend_on_the_device():
