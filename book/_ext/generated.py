@@ -83,6 +83,8 @@ def versions() -> str:
 
 def audit() -> str:
     """What the last runs of `make audit` found, a row for each part."""
+    if not AUDIT.exists():
+        return "No audit has been run yet."
     rows = ["| checked | held | figures | when, on which commit | where | minutes |"]
     rows.append("| --- | --- | --- | --- | --- | --: |")
     for part in json.loads(AUDIT.read_text(encoding="utf-8")).values():
