@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from tqdm import tqdm
 
 from pathpatch import (
     Effects,
@@ -73,7 +74,7 @@ def senders(model, receiver):
 def sweep_in_groups(model, prompts, receiver):
     """One frame and order after another: then the prompts of a block have one length."""
     parts = []
-    for j in range(GROUPS):
+    for j in tqdm(range(GROUPS), unit="group", desc=receiver):
         part, how = prompts[j::GROUPS], SweepOptions(folder=OUT / receiver / str(j), quiet=True)
         if receiver == "whole":
             parts.append(activation_sweep(model, part, nodes=DOORS, options=how))
