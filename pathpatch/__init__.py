@@ -5,10 +5,10 @@ the left and up this map.
 
              errors files prompts nodes forward metrics activation tracing paths uncertainty effects
 tasks/       ioi facts
-models/      smollm2 tiny load
+models/      smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
-circuits/    circuit treatments knockouts evaluation subsets attribution discovery walk
+circuits/    circuit treatments knockouts evaluation subsets gradients attribution discovery walk
 pictures/    pen plots readout passes diagrams wiring
 cli/         options report commands
 

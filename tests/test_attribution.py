@@ -33,7 +33,7 @@ from pathpatch import (
     tiny_model,
     toy,
 )
-from pathpatch.forward import gradients
+from pathpatch.circuits.gradients import gradients
 from pathpatch.nodes import Model, as_nodes
 
 EXACT = 1e-10

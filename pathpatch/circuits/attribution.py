@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.activation import check_sets
+from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
@@ -29,7 +30,7 @@ from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
-from pathpatch.forward import Run, gradients, run
+from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer, names
 from pathpatch.prompts import Prompts
