@@ -7,7 +7,8 @@ the left and up this map.
 tasks/       ioi facts
 models/      smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
-engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
+engine/      spec scene pass_c pass_d literal fast verify cost blocks jobs sweeps
+             traces
 circuits/    circuit treatments knockouts evaluation subsets gradients attribution discovery walk
 pictures/    pen plots readout passes diagrams wiring
 cli/         options report commands

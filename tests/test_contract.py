@@ -16,8 +16,9 @@ ROOMS = {
     "tasks": "ioi facts",
     "models": "smollm2 tiny prepare check load",
     "handmade": "designs build toys ioi_machine ioi_variants",
-    "engine": "spec scene pass_c pass_d fast cost blocks jobs sweeps traces",
-    "circuits": "circuit treatments knockouts evaluation subsets gradients attribution discovery walk",
+    "engine": "spec scene pass_c pass_d literal fast verify cost blocks jobs sweeps traces",
+    "circuits": "circuit treatments knockouts evaluation subsets gradients attribution discovery "
+    "walk",
     "pictures": "pen plots readout passes diagrams wiring",
     "cli": "options report commands",
 }

@@ -24,11 +24,12 @@ from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
-from pathpatch.engine.fast import metric_at_end, supports
+from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
+from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff
@@ -95,10 +96,10 @@ def edge_attribution(
     """
     frozen = FROZEN["heads+mlps"](model)
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    if not supports(model):
+    if reason := why_not_fast(model, prompts, spec):
         raise PathPatchError(
-            f"edge attribution does not know the attention of {model.cfg.architecture}; "
-            f"use sweep, which takes the literal four passes there"
+            f"edge attribution rests on the fast engine. {reason}; use path_sweep, which takes the "
+            f"literal four passes there"
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)

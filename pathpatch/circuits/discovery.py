@@ -18,9 +18,10 @@ from pathpatch.circuits.circuit import Circuit, Edge
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce, duration, plan_spec
-from pathpatch.engine.fast import patch_edges, supports
+from pathpatch.engine.fast import patch_edges
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, run_plan
+from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
@@ -103,13 +104,15 @@ def edge_effects(
     Raises: PathPatchError for a circuit without edges, nodes that are not there, and a model that
     the fast engine does not know. Book: chapter 7.
     """
-    if not supports(model):
-        raise PathPatchError(f"edge_effects does not know the attention of {model.cfg.model_name}")
     if not circuit.edges:
         raise PathPatchError("the circuit has no edges to measure")
     edges = [(node_set(edge.sender), Node.parse(edge.receiver)) for edge in circuit.edges]
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
+    senders, receivers = [nodes for nodes, _ in edges], [receiver for _, receiver in edges]
+    spec = Spec(senders, list(dict.fromkeys(receivers)), heads(model), "heads", metric)
+    if reason := why_not_fast(model, prompts, spec):
+        raise PathPatchError(f"edge_effects rests on the fast engine. {reason}; use path_sweep")
     announce(model, prompts, f"{len(edges)} edges", 2)
     parts = [patch_edges(model, part, edges, metric) for part in blocks(prompts)]
     asked = {"receivers": [str(node) for _, node in edges], "frozen": "heads", "engine": "fast"}

@@ -12,20 +12,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from pathpatch.activation import activation_patch
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array
-from pathpatch.engine.fast import RowBatches, patch_all
+from pathpatch.engine.fast import patch_all
+from pathpatch.engine.literal import literal_passes
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
 from pathpatch.files import check_folder, write_file
-from pathpatch.forward import run
 from pathpatch.models.load import fingerprint, load_model
-from pathpatch.nodes import LOGITS, Model
-from pathpatch.paths import path_patch
+from pathpatch.nodes import Model
 from pathpatch.prompts import Prompts
 
 Job: TypeAlias = tuple[slice, slice]  # some senders and some prompts
@@ -119,24 +116,6 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
             tick(part.numel())
         tick(values[1:].numel() - told)
     return as_array(values)
-
-
-def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, RowBatches]:
-    """As `patch_all`, one set after another: path patching, or, without receivers, activation's."""
-    b = run(model, prompts.orig, reads=[*spec.frozen, LOGITS])
-    a = run(model, prompts.new, reads=[node for nodes in spec.senders for node in nodes])
-    receivers = [LOGITS if node == LOGITS.everywhere() else node for node in spec.receivers]
-    through = {"receivers": receivers, "frozen": spec.frozen}
-
-    def passes() -> RowBatches:
-        for i, nodes in enumerate(spec.senders):
-            if spec.receivers:
-                logits = path_patch(model, prompts.orig, b, a, senders=nodes, **through)
-            else:
-                logits = activation_patch(model, prompts.orig, a, nodes=nodes)
-            yield [i], spec.metric(logits, prompts)[None]
-
-    return spec.metric(b[LOGITS], prompts), passes()
 
 
 class Blocks(dict[int, Array]):

@@ -95,3 +95,10 @@ def build(name: str, kv_heads: int = HEADS, seed: int = 0, **changes: Any) -> An
             noise = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
             weight.add_(0.3 * noise)
     return model.eval()
+
+
+def groups(name: str) -> bool:
+    """Whether heads of this family can share keys and values."""
+    import transformers
+
+    return hasattr(getattr(transformers, name).config_class(), "num_key_value_heads")
