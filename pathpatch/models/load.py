@@ -75,7 +75,8 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
         ids = short_prompts(hf_model.eval())
         with torch.no_grad():
             expected = hf_model(ids).logits  # [batch, pos, vocab]
-        group = ungroup(hf_model)
+        group, config = ungroup(hf_model), hf_model.config
+        config.architectures = config.architectures or [type(hf_model).__name__]
         if double:
             exact_rms_norms(hf_model)
         # It adds tokens to the tokenizer that it is given: let it do so to a copy.
@@ -92,7 +93,7 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
     except Exception as error:  # what the two libraries raise here is of every class
         raise PathPatchError(
             f"{type(hf_model).__name__} cannot be wrapped for patching: TransformerBridge does not "
-            f"know this architecture or configuration. {type(error).__name__}: {error}"
+            f"know this architecture or configuration. {type(error).__name__}: {str(error)[:300]}"
         ) from error
     return model
 
