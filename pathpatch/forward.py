@@ -113,7 +113,7 @@ def attempt(
 
 def _check_model(model: Model, tokens: Tokens) -> None:
     """Raises: PathPatchError for a model or tokens with which a pass would give other numbers."""
-    modules, cfg = list(model.modules()), model.cfg
+    modules, cfg = all_modules(model), model.cfg
     if any(module.training for module in modules):
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
     if count_hooks(modules) != cfg.hooks_when_loaded:
@@ -128,6 +128,11 @@ def _check_model(model: Model, tokens: Tokens) -> None:
         raise PathPatchError(
             f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.n_ctx} positions"
         )
+
+
+def all_modules(model: Model) -> list[torch.nn.Module]:
+    """Those of the bridge, and those of the model inside that the bridge has no name for."""
+    return list({*model.modules(), *model.original_model.modules()})
 
 
 def count_hooks(modules: Iterable[torch.nn.Module]) -> int:

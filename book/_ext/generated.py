@@ -1,7 +1,7 @@
 """Parts of pages that are written when the book is built.
 
-A line `% generated: map` (or `claims`, `versions`, `api`) is replaced by Markdown that the function
-of that name returns, before the page is parsed.
+A line `% generated: map` (or `claims`, `families`, `versions`, `api`) is replaced by Markdown that
+the function of that name returns, before the page is parsed.
 """
 
 import ast
@@ -80,6 +80,20 @@ def versions() -> str:
     )
 
 
+def families() -> str:
+    """A row for each architecture, plain and with shared keys and values."""
+    rows = [
+        "| architecture | heads | result | fast | not to be written |",
+        "| --- |" + " --- |" * 4,
+    ]
+    for row in json.loads((BOOK / "data" / "families.json").read_text(encoding="utf-8")):
+        heads = "plain" if row["kv_heads"] == 4 else "shared keys"
+        deaf = ", ".join(f"`{kind}`" for kind in row["deaf"])
+        cells = (f"`{row['family']}`", heads, row["result"], row["fast"], deaf)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def api() -> str:
     """Every public name, by module; the modules in the order of the map in the package."""
     order = inspect.getdoc(pathpatch)
@@ -138,6 +152,7 @@ def prose(docstring: str) -> str:
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Runs when a page is read."""
     found = {"map": map_of_pages, "claims": claims, "versions": versions, "api": api}
+    found["families"] = families
     if "\n% generated: " not in source[0]:
         return
     for name in pages():  # read this page again when one that it tells about has changed

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pathpatch.errors import PathPatchError
-from pathpatch.forward import count_hooks
+from pathpatch.forward import all_modules, count_hooks
 from pathpatch.models.check import check_original, deaf_kinds, short_prompts
 from pathpatch.models.prepare import exact_rms_norms, ungroup
 from pathpatch.models.smollm2 import smollm2_folder
@@ -87,7 +87,7 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
             block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
         model = _ready(model, tokenizer, group)
         model.cfg.deaf = deaf_kinds(model, ids, expected)
-        model.cfg.hooks_when_loaded = count_hooks(model.modules())  # its first pass left some
+        model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
     except PathPatchError:
         raise
     except Exception as error:  # what the two libraries raise here is of every class
@@ -122,7 +122,7 @@ def native(
     )
     model = _ready(model, tokenizer, group)
     model(torch.zeros(1, 2, dtype=torch.long))
-    model.cfg.hooks_when_loaded = count_hooks(model.modules())  # its first pass left some
+    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
     return model
 
 
@@ -130,7 +130,7 @@ def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
     model.cfg.design = None  # `handmade.build` says here what it wrote
     model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
-    model.cfg.hooks_when_loaded = count_hooks(model.modules())
+    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
 

@@ -36,6 +36,7 @@ from pathpatch.models.tiny import word_tokenizer
 FILE = Path(__file__).parents[2] / "book/data/families.json"
 ROUNDING = 1e-4  # of the largest logit: some families round through float32
 POS = 9
+RECEIVERS = ("logits@END", "2.1.q@END", "1.2.v@3")
 
 
 def prompts() -> Prompts:
@@ -114,9 +115,9 @@ def differ(found: dict[str, tuple[Tensor, Tensor]], plain: Tensor) -> list[str]:
 def fast(model: Any) -> str:
     """Which receivers the fast engine takes, with the literal form's numbers."""
     asked, taken = prompts(), []
-    for receiver in ("logits@END", "2.1.q@END", "1.2.v@3", "1.resid_post"):
+    for receiver in RECEIVERS:
         at = Node.parse(receiver).at
-        ways = {"senders": heads(model, at), "receivers": [receiver], "metric": logit_diff}
+        ways = {"senders": heads(model, at)[1::3], "receivers": [receiver], "metric": logit_diff}
         quick, slow = (
             path_sweep(model, asked, **ways, options=SweepOptions(engine))
             for engine in ("fast", "literal")
@@ -126,7 +127,7 @@ def fast(model: Any) -> str:
             taken.append(receiver if apart < ROUNDING * abs(slow.base).max() else "wrong")
     if "wrong" in taken:
         return "wrong"
-    return {0: "no", 4: "yes"}.get(len(taken), "to " + ", ".join(taken))
+    return {0: "no", len(RECEIVERS): "yes"}.get(len(taken), "to " + ", ".join(taken))
 
 
 def tried() -> list[tuple[str, int]]:
