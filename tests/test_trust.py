@@ -204,7 +204,7 @@ def test_a_tokenizer_that_ends_every_text_is_refused():
     tokenizer = tiny_tokenizer()
     core = tokenizer.backend_tokenizer
     core.post_processor = TemplateProcessing(single="$A and", special_tokens=[("and", 7)])
-    with pytest.raises(PathPatchError, match="puts .* after every text"):
+    with pytest.raises(PathPatchError, match=r"puts .* after every text"):
         wrap(tiny_hf("gpt2"), tokenizer, "eos")
 
 
