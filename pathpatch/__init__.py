@@ -5,10 +5,11 @@ the left and up this map.
 
              errors files prompts nodes forward metrics activation tracing paths uncertainty effects
 tasks/       pairs own ioi facts
-models/      devices weights smollm2 tiny load
+models/      devices weights smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
-engine/      spec scene pass_c pass_d fast cost blocks jobs sweeps traces
-circuits/    circuit treatments knockouts evaluation subsets assessment attribution discovery walk
+engine/      spec scene pass_c pass_d literal fast blocks verify cost jobs sweeps traces
+circuits/    circuit treatments knockouts evaluation subsets assessment gradients attribution
+             discovery walk
 pictures/    pen plots readout passes diagrams wiring
 cli/         options report commands
 

@@ -1,22 +1,22 @@
 """One forward pass that reads and writes nodes: passes A and B, and the tool for C and D.
 
-And the same with a backward pass after it, for gradients. The only caller of `run_with_hooks`, so
-no hook survives a call, not even one that fails.
+The only caller of `run_with_hooks`, so no hook survives a call, not even one that fails.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
-from pathpatch.nodes import LOGITS, UNEMBED, Model, Node, as_nodes, device_of
+from pathpatch.nodes import UNEMBED, WRITABLE, Model, Node, as_nodes, device_of
 from pathpatch.prompts import END, Tokens
 
 Write: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 Step: TypeAlias = Callable[[Tensor], Tensor | None]  # what to do with an activation
+Plan: TypeAlias = Sequence[tuple[str, Step]]
 
 
 class Run(dict[Node, Tensor]):
@@ -54,73 +54,50 @@ def run(
     ... is d_head (z, q, k, v), key positions (pattern), d_model, or d_vocab (logits). It may also
     be a function, which gets what the pass computed there and returns what to write.
 
+    Logits are what the model returns, with all that it does after the unembedding (soft-capping, a
+    scale). They cannot be written.
+
     Raises: PathPatchError for a node that the model or the prompts do not have, a value of the
-    wrong shape, a model in training mode, a value that is not a number, or a hook that did not
-    fire. The model is left as it was.
+    wrong shape, a node whose writes the model ignores, a model in training mode or with hooks of
+    somebody else, a value that is not a number, or a hook that did not fire. The model is left as
+    it was.
     Book: chapter 5.
     """
     found, reads, writes = Run(tokens), as_nodes(reads), writes or {}
     tokens = tokens.to(device_of(model))
-    plan = _unembed_end(tokens, [*reads, *writes])
-    plan += [(node.hook, _reader(model, tokens, node, found)) for node in reads]
-    plan += [(node.hook, _writer(model, tokens, node, new)) for node, new in writes.items()]
-    _forward(model, tokens, plan)
-    return _finite(found)
+    inside = [node for node in reads if node.kind != "logits"]
+    plan = [(node.hook, _reader(model, tokens, node, found)) for node in inside]
+    plan += [(node.hook, writer(model, tokens, node, new)) for node, new in writes.items()]
+    last = [node for node in reads if node.kind == "logits"]
+    logits = forward(model, tokens, plan, only_end=all(node.at == END for node in last))
+    for node in last:
+        _reader(model, tokens, node, found)(logits)
+    return finite(found)
 
 
-def gradients(
-    model: Model,
-    tokens: Tokens,
-    of: Callable[[Tensor], Tensor],
-    *,
-    nodes: Iterable[Node | str],
-    writes: Mapping[Node, Tensor] | None = None,
-) -> Run:
-    """The gradient at nodes of a number: one forward pass, with these writes, and one backward.
+def forward(model: Model, tokens: Tokens, plan: Plan, only_end: bool) -> Tensor:
+    """`attempt`, in which every hook must fire. Returns: the logits [batch, pos, vocab]."""
+    logits, silent = attempt(model, tokens, plan, only_end)
+    if silent:
+        raise PathPatchError(f"these hooks never fired, so nothing was patched: {sorted(silent)}")
+    return logits
 
-    of: from the logits at END [batch, vocab] to one number for each prompt. Prompts do not see
-    one another, so each gets its own gradient. It counts every route from a node to the number,
-    those through other nodes too, and at a shared node it is the sum over the copies.
 
-    Returns: the gradients, in the shapes of the values that `run` reads.
-    Raises: PathPatchError as `run`. The model is left as it was.
+def attempt(
+    model: Model, tokens: Tokens, plan: Plan, only_end: bool = False
+) -> tuple[Tensor, Set[str]]:
+    """The pass itself. plan: hook points and what to do there, in this order.
+
+    Returns: the logits [batch, pos, vocab], and the hooks that did not fire. only_end: unembed only
+    END, as that matrix is the largest of all; its logits then stand at every position.
     """
-    end, taps, found = Run(tokens), dict[str, Tensor](), Run(tokens)
-    tokens = tokens.to(device_of(model))
-    parts = {node: _parts(model, tokens, node) for node in as_nodes(nodes)}
-    plan = _unembed_end(tokens, parts)
-    plan += [(n.hook, _writer(model, tokens, n, v)) for n, v in (writes or {}).items()]
-    plan += [(hook, _tap(hook, taps)) for hook in dict.fromkeys(node.hook for node in parts)]
-    plan.append((LOGITS.hook, _reader(model, tokens, LOGITS, end)))
-    with torch.enable_grad():
-        _forward(model, tokens, plan)
-        slopes = torch.autograd.grad(of(end[LOGITS]).sum(), list(taps.values()))
-    at_hook = dict(zip(taps, slopes, strict=True))
-    for node, where in parts.items():
-        slope = _pos_first(node, at_hook[node.hook])
-        found[node] = torch.stack([slope[part] for part in where]).sum(0)
-    return _finite(found)
-
-
-def _unembed_end(tokens: Tokens, nodes: Iterable[Node]) -> list[tuple[str, Step]]:
-    """Unembed only END, unless a node wants other logits: that matrix is the largest of all.
-
-    The logits of END then stand at every position, and nobody looks there.
-    """
-    if any(node.kind == "logits" and node.at != END for node in nodes):
-        return []
-    end, pos = tokens.index(END), tokens.ids.shape[1]
-    cut = (UNEMBED, lambda x: x[end][:, None])  # [batch, pos, d_model] -> [batch, 1, d_model]
-    return [cut, (LOGITS.hook, lambda logits: logits.expand(-1, pos, -1))]
-
-
-def _forward(model: Model, tokens: Tokens, plan: Sequence[tuple[str, Step]]) -> None:
-    """The pass itself. plan: hook points and what to do there, in this order."""
-    if model.training:
-        raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
+    _check_model(model, tokens)
     steps: dict[str, list[Step]] = defaultdict(list)
     for name, step in plan:
         steps[name].append(step)
+    if only_end:
+        end = tokens.index(END)
+        steps[UNEMBED].append(lambda x: x[end][:, None])  # [batch, pos, d_model]: one position
     fired: set[str] = set()
 
     def take_steps(name: str, activation: Tensor) -> Tensor:
@@ -131,19 +108,47 @@ def _forward(model: Model, tokens: Tokens, plan: Sequence[tuple[str, Step]]) -> 
         return activation
 
     hooks = [(name, lambda x, hook, name=name: take_steps(name, x)) for name in steps]
-    model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
-    if silent := steps.keys() - fired:
-        raise PathPatchError(f"these hooks never fired, so nothing was patched: {sorted(silent)}")
+    logits = model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
+    return logits.expand(-1, tokens.ids.shape[1], -1), steps.keys() - fired
 
 
-def _finite(found: Run) -> Run:
+def _check_model(model: Model, tokens: Tokens) -> None:
+    """Raises: PathPatchError for a model or tokens with which a pass would give other numbers."""
+    modules, cfg = all_modules(model), model.cfg
+    if any(module.training for module in modules):
+        raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
+    if count_hooks(modules) != cfg.hooks_when_loaded:
+        raise PathPatchError("somebody else's hook is on a module of the model; remove it first")
+    if (largest := int(tokens.ids.max())) >= cfg.d_vocab:
+        raise PathPatchError(
+            f"token {largest} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the prompts "
+            f"were made with another tokenizer, or this tokenizer has more tokens than the model"
+        )
+    longest = tokens.ids.shape[1]
+    if cfg.positional_embedding_type == "standard" and longest > cfg.n_ctx:
+        raise PathPatchError(
+            f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.n_ctx} positions"
+        )
+
+
+def all_modules(model: Model) -> list[torch.nn.Module]:
+    """Those of the bridge, and those of the model inside that the bridge has no name for."""
+    return list({*model.modules(), *model.original_model.modules()})
+
+
+def count_hooks(modules: Iterable[torch.nn.Module]) -> int:
+    """How many hooks are on the modules of a model. TransformerBridge leaves some of its own."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+
+
+def finite(found: Run) -> Run:
     for node, value in found.items():
         if not torch.isfinite(value).all():
             raise PathPatchError(f"the run gave values at {node} that are not finite numbers")
     return found
 
 
-def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
+def parts_of(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
     """The indices of a node in its activation [batch, pos, ...] or [batch, pos, head, ...]."""
     node.check(model)
     where = (slice(None), slice(None))
@@ -153,21 +158,28 @@ def _parts(model: Model, tokens: Tokens, node: Node) -> list[tuple[Any, ...]]:
 
 
 def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Step:
-    first, *_ = _parts(model, tokens, node)  # copies of a shared vector are equal: read one
+    first, *_ = parts_of(model, tokens, node)  # copies of a shared vector are equal: read one
 
     def read(activation: Tensor) -> None:
-        found[node] = _pos_first(node, activation)[first].clone()
+        found[node] = pos_first(node, activation)[first].clone()
 
     return read
 
 
-def _writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
-    parts = _parts(model, tokens, node)
+def writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
+    parts = parts_of(model, tokens, node)
+    if node.kind == "logits":
+        raise PathPatchError("the logits cannot be written: they come last, and are only read")
+    if node.kind in model.cfg.deaf:
+        raise PathPatchError(
+            f"{model.cfg.model_name} ignores what is written at {node}: nothing that it computes "
+            f"depends on it; these can be written: {', '.join(sorted(WRITABLE - model.cfg.deaf))}"
+        )
 
     def write(activation: Tensor) -> Tensor:
         edited = activation.clone()
         for part in parts:
-            target = _pos_first(node, edited)
+            target = pos_first(node, edited)
             value = new.to(edited.device) if isinstance(new, Tensor) else new(target[part])
             if target[part].shape != value.shape:
                 raise PathPatchError(
@@ -180,16 +192,6 @@ def _writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
     return write
 
 
-def _tap(name: str, taps: dict[str, Tensor]) -> Step:
-    """Keep the tensor that the pass goes on with: a copy on the side would have no gradient."""
-
-    def tap(activation: Tensor) -> Tensor:
-        taps[name] = activation.clone().requires_grad_()
-        return taps[name]
-
-    return tap
-
-
-def _pos_first(node: Node, activation: Tensor) -> Tensor:
+def pos_first(node: Node, activation: Tensor) -> Tensor:
     """A view with [batch, pos, head, ...]: attention patterns come as [batch, head, pos, key]."""
     return activation.transpose(1, 2) if node.kind == "pattern" else activation

@@ -122,6 +122,7 @@ def device_of(model: Model) -> torch.device:
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
 
 LOGITS = Node("logits", at="END")
+WRITABLE = frozenset(KINDS) - {"logits"}
 UNEMBED = "unembed.hook_in"  # where the final state enters the unembedding
 _JOIN = re.compile(r"\+(?=\s*(?:\d+\.|embed|logits))")  # a + before a node: not that of S1+1
 

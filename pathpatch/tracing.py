@@ -14,11 +14,12 @@ from itertools import chain
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from pathpatch.errors import PathPatchError, as_list, check_number
 from pathpatch.forward import Run, run
 from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid
-from pathpatch.prompts import FIRST, LAST, Tokens
+from pathpatch.prompts import END, FIRST, LAST, Tokens
 
 EMBED = Node("embed")
 SEVERED = ("mlp_out", "attn_out")
@@ -77,10 +78,19 @@ def gaussian_noise(
 def embedding_std(model: Model, texts: Iterable[str]) -> float:
     """The standard deviation of all numbers in the token embeddings of the texts.
 
-    The paper takes a body of text, its code the subjects, each tokenised by itself.
+    The paper takes a body of text, its code the subjects, each tokenised by itself, without BOS.
+    Measured where the noise is added: some models scale the rows of their table first.
     """
-    ids = [i for text in as_list(texts, "texts") for i in model.tokenizer(text)["input_ids"]]
-    return model.W_E[ids].cpu().double().std().item()  # of [token, d_model]
+    rows = [
+        model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in as_list(texts, "texts")
+    ]
+    if not (rows := [torch.tensor(row, device="cpu") for row in rows if row]):
+        raise PathPatchError("embedding_std needs at least one text with a token, got none")
+    lengths = torch.tensor([len(row) for row in rows], device="cpu")  # [text]
+    ids = pad_sequence(rows, batch_first=True)  # [text, pos]
+    found = run(model, Tokens(ids, {END: lengths - 1}), reads=[EMBED])[EMBED].cpu().double()
+    return found[torch.arange(ids.shape[1], device="cpu") < lengths[:, None]].std().item()
 
 
 def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:

@@ -31,7 +31,7 @@ from pathpatch import (
     tiny_model,
     toy,
 )
-from pathpatch.forward import gradients
+from pathpatch.circuits.gradients import gradients
 from pathpatch.nodes import Model, as_nodes
 from pathpatch.paths import passes_c_and_d
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_paths import questions
 
 from pathpatch import LOGITS, answer_prob, heads, ioi_prompts, logit_diff, mlps, run
-from pathpatch.engine.fast import patch_all, supports
+from pathpatch.engine.fast import patch_all
 from pathpatch.engine.jobs import literal_passes
 from pathpatch.engine.spec import Spec
 from pathpatch.models.load import wrap
@@ -99,9 +99,3 @@ def test_small_batches_give_the_same(tiny: Tiny):
     reached = ~whole.isnan().any(1)
     assert (whole - literal)[reached].abs().max() < EXACT
     assert (whole - parts)[reached].abs().max() < EXACT
-
-
-def test_other_attention_is_not_supported(gpt2: Tiny, monkeypatch):
-    assert supports(gpt2.model)
-    monkeypatch.setattr(gpt2.model.cfg, "architecture", "OtherForCausalLM")
-    assert not supports(gpt2.model)

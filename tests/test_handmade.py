@@ -26,7 +26,7 @@ from pathpatch import (
     run,
     toy,
 )
-from pathpatch.engine.fast import patch_all, supports
+from pathpatch.engine.fast import patch_all
 from pathpatch.engine.spec import Spec
 from pathpatch.handmade.build import hand_weights
 from pathpatch.handmade.ioi_machine import NAMES
@@ -244,7 +244,7 @@ def test_weights_are_few_numbers(name: str):
 
 def test_a_model_without_mlps_says_so():
     made = make("machine token")
-    assert mlps(made.model) == [] and supports(made.model)
+    assert mlps(made.model) == []
     with pytest.raises(PathPatchError, match=r"no 0\.mlp_out@END: ioi-machine-token has no MLPs"):
         run(made.model, made.prompts["abc"].orig, reads=["0.mlp_out@END"])
 

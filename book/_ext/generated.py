@@ -1,7 +1,7 @@
 """Parts of pages that are written when the book is built.
 
-A line `% generated: map` (or `claims`, `versions`, `audit`, `api`) is replaced by Markdown that the
-function of that name returns, before the page is parsed.
+A line `% generated: map` (or `claims`, `families`, `versions`, `audit`, `api`) is replaced by
+Markdown that the function of that name returns, before the page is parsed.
 """
 
 import ast
@@ -97,6 +97,20 @@ def audit() -> str:
     return "\n".join(rows)
 
 
+def families() -> str:
+    """A row for each architecture, plain and with shared keys and values."""
+    rows = [
+        "| architecture | heads | result | fast | not to be written |",
+        "| --- |" + " --- |" * 4,
+    ]
+    for row in json.loads((BOOK / "data" / "families.json").read_text(encoding="utf-8")):
+        heads = "plain" if row["kv_heads"] == 4 else "shared keys"
+        deaf = ", ".join(f"`{kind}`" for kind in row["deaf"])
+        cells = (f"`{row['family']}`", heads, row["result"], row["fast"], deaf)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def api() -> str:
     """Every public name, by module; the modules in the order of the map in the package."""
     order = inspect.getdoc(pathpatch)
@@ -154,7 +168,7 @@ def prose(docstring: str) -> str:
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Runs when a page is read."""
-    parts = (map_of_pages, claims, versions, audit, api)
+    parts = (map_of_pages, claims, versions, audit, families, api)
     found = {part.__name__.partition("_")[0]: part for part in parts}
     if "\n% generated: " not in source[0]:
         return

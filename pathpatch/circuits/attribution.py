@@ -20,16 +20,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.activation import check_sets
+from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
-from pathpatch.engine.fast import metric_at_end, supports
+from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
+from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
-from pathpatch.forward import Run, gradients, run
+from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer, names
 from pathpatch.prompts import Prompts
@@ -94,10 +96,10 @@ def edge_attribution(
     """
     frozen = FROZEN["heads+mlps"](model)
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    if not supports(model):
+    if reason := why_not_fast(model, prompts, spec):
         raise PathPatchError(
-            f"edge attribution does not know the attention of {model.cfg.architecture}; "
-            f"use path_sweep, which takes the literal four passes there"
+            f"edge attribution rests on the fast engine. {reason}; use path_sweep, which takes the "
+            f"literal four passes there"
         )
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)

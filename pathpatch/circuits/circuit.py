@@ -8,12 +8,14 @@ from typing import Any
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
-from pathpatch.engine.fast import patch_edges, supports
+from pathpatch.engine.fast import patch_edges
+from pathpatch.engine.spec import Spec
 from pathpatch.engine.sweeps import say_rounding
+from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.files import read_json, write_file
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import Model, Node, as_nodes, node_set
+from pathpatch.nodes import Model, Node, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
 from pathpatch.prompts import Prompts
 
@@ -75,8 +77,6 @@ def edge_effects(
     Raises: PathPatchError for a circuit without edges, nodes that are not there, and a model that
     the fast engine does not know. Book: chapter 7.
     """
-    if not supports(model):
-        raise PathPatchError(f"edge_effects does not know the attention of {model.cfg.model_name}")
     if not circuit.edges:
         raise PathPatchError("the circuit has no edges to measure")
     senders = [node_set(edge.sender) for edge in circuit.edges]
@@ -84,6 +84,9 @@ def edge_effects(
     edges = list(zip(senders, receivers, strict=True))
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
+    spec = Spec(senders, list(dict.fromkeys(receivers)), heads(model), "heads", metric)
+    if reason := why_not_fast(model, prompts, spec):
+        raise PathPatchError(f"edge_effects rests on the fast engine. {reason}; use path_sweep")
     announce(model, prompts, f"{len(edges)} edges", 2)
     say_rounding(model)
     parts = [patch_edges(model, part, edges, metric) for part in blocks(model, prompts)]

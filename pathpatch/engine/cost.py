@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from pathpatch.engine.fast import supports
 from pathpatch.engine.scene import Layout
 from pathpatch.engine.spec import Spec, SweepOptions
+from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
@@ -66,8 +66,11 @@ def plan(
 
 def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Plan:
     """Choose the engine, and sizes of blocks that keep within the memory."""
-    fast = options.engine == "fast" and spec.frozen_name in FROZEN and supports(model)
     if spec.receivers:
+        fast = options.engine == "fast" and spec.frozen_name in FROZEN
+        if fast and (reason := why_not_fast(model, prompts, spec)):
+            print(f"{reason}; the literal form does this sweep", file=sys.stderr)
+            fast = False
         spec = replace(spec, engine="fast" if fast else "literal")
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     each, row = _bytes(layout)

@@ -3,14 +3,14 @@
 Source: consequences of Wang et al. 2023, App. B, Algorithm 1. Book: chapter 5.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pathpatch.engine.literal import RowBatches
 from pathpatch.engine.pass_c import pass_c
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, run_a_and_b
@@ -18,16 +18,6 @@ from pathpatch.engine.spec import Spec
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import LOGITS, Model, Node, first_layer
 from pathpatch.prompts import Prompts
-
-RowBatches: TypeAlias = Iterator[tuple[list[int], Float[Tensor, "sender batch"]]]
-
-
-def supports(model: Model) -> bool:
-    """Whether this engine knows the attention of the model."""
-    if model.cfg.architecture == "TransformerLensNative":  # the hand-made models
-        return model.cfg.positional_embedding_type == "standard"
-    odd = getattr(model.original_model.config, "scale_attn_by_inverse_layer_idx", False)
-    return not odd and model.cfg.architecture in ("GPT2LMHeadModel", "LlamaForCausalLM")
 
 
 def patch_all(

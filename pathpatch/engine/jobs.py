@@ -12,20 +12,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array, beside
-from pathpatch.engine.fast import RowBatches, patch_all
+from pathpatch.engine.fast import patch_all
+from pathpatch.engine.literal import literal_passes
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
 from pathpatch.files import check_folder, write_file
-from pathpatch.forward import run
 from pathpatch.models.load import load_model
 from pathpatch.models.weights import fingerprint
-from pathpatch.nodes import LOGITS, Model, device_of
-from pathpatch.paths import passes_c_and_d
+from pathpatch.nodes import Model, device_of
 from pathpatch.prompts import Prompts
 
 Job: TypeAlias = tuple[slice, slice]  # some senders and some prompts
@@ -129,28 +127,6 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
             tick(part.numel())
         tick(values[1:].numel() - told)
     return as_array(values)
-
-
-def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, RowBatches]:
-    """The same as `patch_all`, one set of senders after another, by the root's own functions.
-
-    Without receivers it is activation patching.
-    """
-    b = run(model, prompts.orig, reads=[*spec.frozen, LOGITS])
-    a = run(model, prompts.new, reads=[node for nodes in spec.senders for node in nodes])
-    receivers = [LOGITS if node == LOGITS.everywhere() else node for node in spec.receivers]
-    through = {"receivers": receivers, "frozen": spec.frozen}
-
-    def passes() -> RowBatches:
-        for i, nodes in enumerate(spec.senders):
-            if spec.receivers:
-                logits = passes_c_and_d(model, a, b, senders=nodes, **through)
-            else:
-                patched = {node: a[node] for node in nodes}
-                logits = run(model, prompts.orig, reads=[LOGITS], writes=patched)[LOGITS]
-            yield [i], spec.metric(logits, prompts)[None]
-
-    return spec.metric(b[LOGITS], prompts), passes()
 
 
 class Blocks(dict[int, Array]):

@@ -9,7 +9,7 @@ from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
-from pathpatch.prompts import Prompts
+from pathpatch.prompts import END, Prompts
 
 ENGINES = ("fast", "literal")
 
@@ -80,6 +80,26 @@ class Spec:
             raise PathPatchError("the sweep has no senders")
         for nodes in sets:
             check_nodes(model, prompts.orig, nodes, targets)
+        check_texts(model, prompts)
         usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
+
+
+def check_texts(model: Model, prompts: Prompts) -> None:
+    """Raises: PathPatchError where a prompt's text has other tokens with this model's tokenizer.
+
+    Prompts that were made by hand, without a text, are taken as they are.
+    """
+    noising = prompts.direction == "noising"
+    for tokens, clean in ((prompts.orig, noising), (prompts.new, not noising)):
+        texts = [pair.clean if clean else pair.corrupt for pair in prompts.pairs]
+        rows = zip(texts, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
+        for text, ids, end in rows:
+            wanted = list(model.tokenizer(text)["input_ids"]) if text else ids[: end + 1]
+            if wanted != ids[: end + 1]:
+                raise PathPatchError(
+                    f"the prompt {text!r} has the tokens {ids[: end + 1]}, but the tokenizer of "
+                    f"{model.cfg.model_name} makes {wanted} of it; make the prompts with the "
+                    f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
+                )

@@ -14,7 +14,7 @@ from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.jobs import Blocks, do_jobs, job_grid
-from pathpatch.engine.spec import Spec, SweepOptions
+from pathpatch.engine.spec import Spec, SweepOptions, check_texts
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models.devices import HALF
@@ -68,6 +68,7 @@ def activation_sweep(
     Book: chapter 3.
     """
     sets = check_sets(model, prompts.orig, nodes)
+    check_texts(model, prompts)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
     return _run(model, prompts, spec, options or SweepOptions())
 

@@ -16,6 +16,7 @@ from pathpatch.activation import check_sets
 from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
+from pathpatch.engine.spec import check_texts
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob
@@ -75,6 +76,7 @@ def causal_trace(
     positions subject_first and subject_last, or noise of a wrong shape.
     """
     sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
+    check_texts(model, prompts)
     cut = [_severed(model, severed, entry) for entry in sets]
     announce(model, prompts, "causal tracing", 2 + len(change) * (1 + len(sets)))
     parts = blocks(model, prompts)

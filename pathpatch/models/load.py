@@ -5,12 +5,16 @@ head: `ungroup` writes shared keys and values out as equal copies. The function 
 computes is the same; now a copy that a single query head reads can be patched.
 """
 
+import copy
 from typing import Any
 
 import torch
 
 from pathpatch.errors import PathPatchError
+from pathpatch.forward import all_modules, count_hooks
+from pathpatch.models.check import check_original, deaf_kinds, short_prompts
 from pathpatch.models.devices import check_device
+from pathpatch.models.prepare import exact_rms_norms, ungroup
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
@@ -63,25 +67,47 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
     """Make a patchable model of a Hugging Face causal language model (which is changed in place).
 
     In float64 every step is done in float64; the original code rounds RMSNorm and softmax
-    through float32, which would hide errors below 1e-7.
+    through float32, which would hide errors below 1e-7. The result is compared with the original
+    on two short prompts.
+
+    Raises: PathPatchError for a model that TransformerBridge cannot wrap, or that is then another
+    function; for one that is not causal, was wrapped before or has hooks of somebody else; and for
+    a tokenizer that puts a token after every text.
     """
     from transformer_lens.model_bridge import TransformerBridge
 
-    group = ungroup(hf_model)
+    check_original(hf_model, tokenizer)
+    hf_model.wrapped = True
     double = hf_model.dtype == torch.float64
-    if double:
-        _exact_rms_norms(hf_model)
-    model = TransformerBridge.boot_transformers(
-        name,
-        hf_model=hf_model.eval(),
-        tokenizer=tokenizer,
-        dtype=hf_model.dtype,
-        device=hf_model.device,  # else its configuration names a GPU wherever there is one
-    )
-    if double:
-        for block in model.blocks:
+    try:
+        ids = short_prompts(hf_model.eval())
+        with torch.no_grad():
+            expected = hf_model(ids).logits  # [batch, pos, vocab]
+        group, config = ungroup(hf_model), hf_model.config
+        config.architectures = config.architectures or [type(hf_model).__name__]
+        if double:
+            exact_rms_norms(hf_model)
+        # It adds tokens to the tokenizer that it is given: let it do so to a copy.
+        model = TransformerBridge.boot_transformers(
+            name,
+            hf_model=hf_model,
+            tokenizer=copy.deepcopy(tokenizer),
+            dtype=hf_model.dtype,
+            device=hf_model.device,  # else its configuration names a GPU wherever there is one
+        )
+        for block in model.blocks if double else ():
             block.attn._masked_softmax = lambda scores, dtype=None: torch.softmax(scores, -1)
-    return _ready(model, tokenizer, group)
+        model = _ready(model, tokenizer, group)
+        model.cfg.deaf = deaf_kinds(model, ids, expected)
+        model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
+    except PathPatchError:
+        raise
+    except Exception as error:  # what the two libraries raise here is of every class
+        raise PathPatchError(
+            f"{type(hf_model).__name__} cannot be wrapped for patching: TransformerBridge does not "
+            f"know this architecture or configuration. {type(error).__name__}: {str(error)[:300]}"
+        ) from error
+    return model
 
 
 def native(
@@ -102,41 +128,23 @@ def native(
     config = TransformerBridgeConfig(**shape)
     module = NativeModel(config).double()
     module.load_state_dict(weights)  # boot_native's bridge cannot: it asks for aliases too
-    _exact_rms_norms(module)
+    exact_rms_norms(module)
     model = build_bridge_from_module(
         module, "TransformerLensNative", tl_config=config, dtype=torch.float64, model_name=name
     )
-    return _ready(model, tokenizer, group)
+    model = _ready(model, tokenizer, group)
+    model(torch.zeros(1, 2, dtype=torch.long, device="cpu"))
+    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
+    return model
 
 
 def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
     model.cfg.design = None  # `handmade.build` says here what it wrote
+    model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
+    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def ungroup(hf_model: Any) -> int:
-    """Give every query head its own copy of the key and value weights that it shares.
-
-    Returns: how many query heads shared one key/value head (1: plain multi-head attention).
-    """
-    config = hf_model.config
-    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    group = config.num_attention_heads // kv_heads
-    if group == 1:
-        return 1
-    for module in hf_model.modules():
-        if hasattr(module, "num_key_value_groups"):
-            module.num_key_value_groups = 1
-            for linear in (module.k_proj, module.v_proj):
-                for key, weight in list(linear.named_parameters()):
-                    heads = weight.unflatten(0, (kv_heads, -1)).repeat_interleave(group, 0)
-                    linear.register_parameter(key, torch.nn.Parameter(heads.flatten(0, 1)))
-                linear.out_features = linear.weight.shape[0]
-    config.num_key_value_heads = config.num_attention_heads
-    return group
 
 
 def tiny_model(
@@ -155,14 +163,3 @@ def tiny_model(
     """
     hf_model = tiny_hf(kind, seed, dtype).to(check_device(device, dtype))
     return wrap(hf_model, tiny_tokenizer(), f"tiny-{kind}")
-
-
-def _exact_rms_norms(hf_model: Any) -> None:
-    """Replace RMSNorm modules, which compute in float32, by torch's own, which does not."""
-    for module in list(hf_model.modules()):
-        for key, child in list(module.named_children()):
-            if type(child).__name__.endswith("RMSNorm"):
-                epsilon = child.eps if hasattr(child, "eps") else child.variance_epsilon
-                norm = torch.nn.RMSNorm(child.weight.shape[0], epsilon)
-                norm.weight = child.weight
-                setattr(module, key, norm)

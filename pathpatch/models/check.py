@@ -1,0 +1,114 @@
+"""Is the wrapped model still the model, and can it be patched? Two short passes at load.
+
+The first is of the untouched Hugging Face model. The second is of the wrapped one, and answers
+three questions at once with its rows: the logits must be those of the first; a later token must not
+change earlier logits (the padding of short prompts relies on it); and whatever is written at a kind
+of node must reach the logits.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import Step, attempt, count_hooks
+from pathpatch.nodes import WRITABLE, Model, Node, grid
+from pathpatch.prompts import END, Tokens
+
+# How far two computations of the same logits may be apart, in parts of the largest logit.
+ROUNDING = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+LENGTH = 8  # tokens of the short prompts
+LOUD = 30.0  # what is written, in standard deviations of what stood there: saturates a softmax
+
+
+def check_original(hf_model: Any, tokenizer: Any) -> None:
+    """Raises: PathPatchError for a Hugging Face model or a tokenizer that cannot be used."""
+    name = type(hf_model).__name__
+    if getattr(hf_model, "wrapped", False):
+        raise PathPatchError(
+            f"this {name} was given to wrap before, which changes it in place; go on with the "
+            f"model that wrap returned, or load it again"
+        )
+    if getattr(hf_model.config, "is_encoder_decoder", False):
+        raise PathPatchError(f"{name} has an encoder; only decoders that predict the next token do")
+    if count_hooks(hf_model.modules()):
+        raise PathPatchError(f"there are hooks on this {name}; remove them before it is wrapped")
+    if tokenizer is None:
+        raise PathPatchError(f"wrap needs the tokenizer of this {name}, got None")
+    plain = list(tokenizer("the", add_special_tokens=False)["input_ids"])
+    full = list(tokenizer("the")["input_ids"])
+    if plain and full[-1] != plain[-1]:
+        raise PathPatchError(
+            f"the tokenizer puts {tokenizer.decode(full[-1:])!r} after every text, and END "
+            f"would be there; load it with add_eos_token=False, or change its post-processor"
+        )
+
+
+def short_prompts(hf_model: Any) -> Int[Tensor, "batch pos"]:
+    """Two prompts that begin with the same tokens, and differ in the second half."""
+    vocab = hf_model.config.get_text_config().vocab_size
+    low, high = vocab // 4, vocab - vocab // 4  # special tokens stand at the ends
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randint(low, high, (LENGTH,), generator=generator, device="cpu")
+    first = torch.arange(LENGTH, device="cpu") < LENGTH // 2
+    other = torch.where(first, some, low + (some + 1) % (high - low))
+    return torch.stack([some, other]).to(hf_model.device)
+
+
+@torch.no_grad()
+def deaf_kinds(
+    model: Model, ids: Int[Tensor, "batch pos"], expected: Float[Tensor, "batch pos vocab"]
+) -> frozenset[str]:
+    """Compare the wrapped model with the logits of the untouched one on the short prompts.
+
+    Returns: the kinds of nodes of which nothing reaches the logits, so that a write is refused.
+    Raises: PathPatchError when the logits differ, or when the model looks ahead.
+    """
+    kinds = sorted(WRITABLE)
+    rows = torch.cat([ids, *[ids[:1]] * len(kinds)])  # one more for each kind: there it is written
+    tokens = Tokens(rows, {END: torch.full((len(rows),), rows.shape[1] - 1, device=rows.device)})
+    plan = [
+        (node.hook, _loud(len(ids) + i, len(rows)))
+        for i, kind in enumerate(kinds)
+        for node in _once_each_layer(model, kind)
+        if node.hook in model.hook_dict
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a write is ignored: this is what is found out here
+        logits, _ = attempt(model, tokens, plan)
+    centred = expected - expected.mean(-1, keepdim=True)
+    allowed = ROUNDING.get(expected.dtype, 0.1) * centred.abs().max()
+    name = model.cfg.architecture
+    if not (apart := (logits[: len(ids)] - expected).abs().max()) <= allowed:
+        raise PathPatchError(
+            f"the wrapped {name} is not the original: on two short prompts their logits differ by "
+            f"up to {apart:.2g}, and {allowed:.2g} would be rounding; TransformerBridge does not "
+            f"know something in this configuration"
+        )
+    half = rows.shape[1] // 2
+    if (logits[0, :half] - logits[1, :half]).abs().max() > allowed:
+        raise PathPatchError(f"{name} is not causal: a later token changes earlier logits")
+    moved = (logits[len(ids) :] - logits[0]).abs().amax((1, 2))
+    return frozenset(k for k, much in zip(kinds, moved, strict=True) if not much > allowed / 100)
+
+
+def _once_each_layer(model: Model, kind: str) -> list[Node]:
+    return [node for node in grid(model, kind) if not node.head]
+
+
+def _loud(row: int, rows: int) -> Step:
+    """Overwrite one prompt of the batch with loud noise, where the batch comes first."""
+
+    def write(activation: Tensor) -> Tensor | None:
+        if len(activation) != rows:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        edited, old = activation.clone(), activation[row].double().cpu()
+        noise = torch.randn(old.shape, generator=generator, device="cpu").double()
+        edited[row] = (LOUD * (1 + old.std()) * noise).to(edited)
+        return edited
+
+    return write
