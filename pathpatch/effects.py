@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from pathpatch.errors import PathPatchError
 from pathpatch.files import write_file
 from pathpatch.nodes import node_set
-from pathpatch.uncertainty import interval, sign_flip_test
+from pathpatch.uncertainty import about_base, cautions, interval, ratio_of_means, sign_flip_test
 
 Array = np.ndarray
 
@@ -58,17 +59,25 @@ class Effects:
     def percent(self) -> Float[Array, " sender"]:
         """Ratio of means: mean change as percent of the mean base. -100: nothing is left.
 
-        NaN for a mean base of zero.
+        NaN for a mean base of zero. Warns when the mean base cannot be told from zero.
         Source: the unit of the heat maps in Wang et al. 2023, Fig. 3 to 5.
         """
-        return 100 * self.mean() / (self.base.mean() or np.nan)
+        self._warn()
+        return ratio_of_means(self.change, self.base)
 
     def mean_of_percents(self) -> Float[Array, " sender"]:
         """Mean of ratios: each prompt's change as percent of its own base, then the mean.
 
         Every prompt counts alike, so one whose base is near zero can outweigh all others: use
-        `percent` unless every base is far from zero. NaN where a base is zero.
+        `percent` unless every base is far from zero. NaN where a base is zero. Warns when some
+        bases are above zero and others below.
         """
+        if self.base.min() < 0 < self.base.max():
+            text = "some prompts have a base above zero and others one below: percent of each say"
+            warnings.warn(f"{text} little, use percent()", stacklevel=2)
+        return self._mean_of_ratios()
+
+    def _mean_of_ratios(self) -> Float[Array, " sender"]:
         return (100 * self.change / np.where(self.base == 0, np.nan, self.base)).mean(1)
 
     def interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
@@ -80,6 +89,7 @@ class Effects:
 
     def percent_interval(self, generator: np.random.Generator) -> Float[Array, "sender 2"]:
         """The same for `percent`; the mean base is drawn again together with the change."""
+        self._warn()
         return 100 * interval(self.change, generator, self.templates, self.base)
 
     def p_adjusted(self, generator: np.random.Generator) -> Float[Array, " sender"]:
@@ -105,8 +115,9 @@ class Effects:
             "mean_change": self.mean(),
             "p_adjusted": self.p_adjusted(generator),
             **dict(zip(("low_95", "high_95"), self.interval(generator).T, strict=True)),
-            "percent_ratio_of_means": self.percent(),
-            "percent_mean_of_ratios": self.mean_of_percents(),
+            "percent_ratio_of_means": ratio_of_means(self.change, self.base),
+            "percent_mean_of_ratios": self._mean_of_ratios(),
+            "mean_base": [self.base.mean()] * len(self.senders),
             "prompts": [len(self.base)] * len(self.senders),
         }
         rows = io.StringIO(newline="")
@@ -116,6 +127,7 @@ class Effects:
             **asdict(self.about),
             "senders": self.senders,
             "templates": self.templates,
+            "cautions": self.cautions(),
             "base": self.base.tolist(),
             "patched": self.patched.tolist(),
         }
@@ -128,7 +140,19 @@ class Effects:
         data = json.loads((Path(folder) / "effects.json").read_text(encoding="utf-8"))
         senders, base, patched = (data.pop(key) for key in ("senders", "base", "patched"))
         templates = data.pop("templates", [])
+        data.pop("cautions", None)
         return Effects(senders, np.array(base), np.array(patched), About(**data), templates)
+
+    def cautions(self) -> list[str]:
+        """What to know beside these numbers: copies among the prompts, too few, a base near zero.
+
+        Printed and saved with every table; often there is none.
+        """
+        return cautions(self.base, self.templates)
+
+    def _warn(self) -> None:
+        if note := about_base(self.base, self.templates):
+            warnings.warn(note, stacklevel=3)
 
 
 def strongest(effects: Effects, n: int) -> list[str]:
@@ -142,5 +166,6 @@ def strongest(effects: Effects, n: int) -> list[str]:
         raise PathPatchError(
             "no head lowers the metric with a corrected p below 0.05; "
             "try more prompts, or more templates (fewer than six can never show it)"
+            + "".join(f"; {caution}" for caution in effects.cautions())
         )
     return [effects.senders[i].split(".z")[0] for i in order]

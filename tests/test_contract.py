@@ -16,7 +16,7 @@ ROOMS = {
     "tasks": "ioi facts",
     "models": "smollm2 tiny load",
     "handmade": "designs build toys ioi_machine ioi_variants",
-    "engine": "spec scene pass_c pass_d fast cost blocks jobs sweeps traces",
+    "engine": "spec scene pass_c pass_d fast cost blocks identity store jobs sweeps traces",
     "circuits": "circuit treatments knockouts evaluation subsets attribution discovery walk",
     "pictures": "pen plots readout passes diagrams wiring",
     "cli": "options report commands",

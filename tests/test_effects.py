@@ -11,6 +11,9 @@ from pathpatch import Effects, Node, PathPatchError
 from pathpatch.effects import About
 from pathpatch.files import check_folder, write_file
 
+# With two prompts, the interval of the mean base holds zero.
+pytestmark = pytest.mark.filterwarnings("ignore:the mean base", "ignore:some prompts have a base")
+
 ABOUT = About("tiny", "0" * 64, ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
 EFFECTS = Effects(
     ["0.0.z@END", "0.1.z@END", "1.0.z@END"],

@@ -30,7 +30,7 @@ from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, gradients, run
-from pathpatch.metrics import Metric, logit_diff
+from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer, names
 from pathpatch.prompts import Prompts
 
@@ -114,7 +114,7 @@ def _of_nodes(
     changes = b[LOGITS].new_zeros(len(nodes), len(prompts))
 
     def of(logits: Tensor) -> Tensor:
-        return metric(logits, prompts)
+        return per_prompt(metric, logits, prompts)
 
     for weight, writes in _line(a, b, steps):
         slopes = gradients(model, prompts.orig, of, nodes=nodes, writes=writes)
@@ -130,7 +130,7 @@ def _of_edges(
     """The metric of the clean run, and the same plus the estimated changes."""
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     scene = run_a_and_b(layout, prompts.new, [*spec.senders, [EMBED]])
-    base = spec.metric(scene.b[LOGITS], prompts)
+    base = per_prompt(spec.metric, scene.b[LOGITS], prompts)
     changes = base.new_zeros(len(spec.senders), len(prompts))
     for weight, writes in _line(scene.a, scene.b, steps):
         here = run(model, prompts.orig, reads=stream(model), writes=writes)

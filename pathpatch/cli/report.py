@@ -22,7 +22,7 @@ from pathpatch.nodes import Model, Node, node_set
 from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Prompts
-from pathpatch.uncertainty import interval
+from pathpatch.uncertainty import about_base, clusters, interval, ratio_of_means
 
 TWO = (  # what completeness and minimality compare
     "the circuit without K, the model without K",
@@ -35,7 +35,7 @@ def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> Non
     summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
     print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
     for name, numbers in baseline(model, prompts).items():
-        low, high = interval(numbers, np.random.default_rng(seed), prompts.templates)
+        low, high = interval(numbers, np.random.default_rng(seed), clusters(prompts))
         summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
         print(f"  {name:22} {numbers.mean():8.3f}   [{low:.3f}, {high:.3f}]")
     write_file(out / "baseline.json", json.dumps(summary, indent=1).encode())
@@ -48,16 +48,25 @@ def report(found: Effects | Trace, title: str, out: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)  # and in the order of `save`: the same numbers
     p, intervals = effects.p_adjusted(generator), effects.interval(generator)
     print(f"\n{title} ({len(effects.base)} prompts, change of {effects.about.metric})")
+    print(f"  mean before {effects.base.mean():.3f}")
+    print_cautions(*effects.cautions())
+    percent = ratio_of_means(effects.change, effects.base)
     for i in effects.top(10):
         nodes, (low, high) = node_set(effects.senders[i]), intervals[i]
         name = effects.senders[i] if len(nodes) < 3 else f"{nodes[0]} .. {nodes[-1]}"
         print(
             f"  {name:20} {effects.mean()[i]:+8.3f}   [{low:+.3f}, {high:+.3f}]"
-            f"   p {p[i]:.4f}   {effects.percent()[i]:+7.1f} %"
+            f"   p {p[i]:.4f}   {percent[i]:+7.1f} %"
         )
     if effects.of_heads():
         save_heat_map(effects, out / "effects.png", title)
     print(f"  written: {out}")
+
+
+def print_cautions(*cautions: str) -> None:
+    """Print what to know beside the numbers, if there is anything."""
+    for caution in filter(None, cautions):
+        print(f"  note: {caution}")
 
 
 def report_edges(circuit: Circuit, out: Path) -> None:
@@ -66,6 +75,7 @@ def report_edges(circuit: Circuit, out: Path) -> None:
     print(
         f"{about['model']}, {about['prompts']} prompts, mean {about['metric']} {about['base']:.3f}"
     )
+    print_cautions(*about.get("cautions", []))
     for edge in circuit.edges:
         print(
             f"  {edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}   "
@@ -89,11 +99,12 @@ def report_circuit(
     print(f"(a mean is over {alike} or more corrupt prompts of a template)")
 
     def sure(values: np.ndarray) -> str:
-        low, high = interval(values, np.random.default_rng(seed), prompts.templates)
+        low, high = interval(values, np.random.default_rng(seed), clusters(prompts))
         return f"[{low:+.3f}, {high:+.3f}]"
 
     faithful = faithfulness(knockout, circuit)
     print("\nfaithfulness, and means with 95 % interval")
+    print_cautions(about_base(faithful.model, clusters(prompts)))
     for name, score in faithful.scores().items():
         print(f"  {name:20} {score:8.3f}")
     for name, values in vars(faithful).items():

@@ -12,6 +12,7 @@ from pathpatch.metrics import Metric
 from pathpatch.models.load import fingerprint
 from pathpatch.nodes import Model, Sets, names
 from pathpatch.prompts import Prompts
+from pathpatch.uncertainty import clusters
 
 BLOCK = 32  # prompts in one forward pass
 
@@ -51,4 +52,4 @@ def table(
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)
-    return Effects(names(sets), base, patched, details, prompts.templates)
+    return Effects(names(sets), base, patched, details, clusters(prompts))

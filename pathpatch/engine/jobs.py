@@ -1,16 +1,12 @@
-"""The blocks of a sweep: done here or by the workers of an executor, and kept in a folder."""
+"""The blocks of a sweep: done here, or by the workers of an executor."""
 
 import functools
-import io
-import json
 import threading
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import Executor, as_completed
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,10 +15,11 @@ from pathpatch.activation import activation_patch
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array
 from pathpatch.engine.fast import RowBatches, patch_all
+from pathpatch.engine.identity import config, digest, library
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
-from pathpatch.files import check_folder, write_file
 from pathpatch.forward import run
+from pathpatch.metrics import per_prompt
 from pathpatch.models.load import fingerprint, load_model
 from pathpatch.nodes import LOGITS, Model
 from pathpatch.paths import path_patch
@@ -36,7 +33,8 @@ _ONE_AT_A_TIME = threading.Lock()  # hooks sit on the model: threads that share 
 class Parcel:
     """A model that travels to another process by its name, and is loaded there once, when used.
 
-    Raises: PathPatchError, there, when the name does not bring the same weights.
+    Raises: PathPatchError, there, when the name does not bring the same weights and configuration,
+    or the versions of what computes differ.
     """
 
     def __init__(self, model: Model = None, recipe: tuple[Any, ...] = ()) -> None:
@@ -49,18 +47,27 @@ class Parcel:
     def __reduce__(self) -> tuple[Any, ...]:
         if not self._recipe:
             cfg = self.model.cfg
-            self._recipe = (cfg.model_name, cfg.dtype, fingerprint(self.model))
+            made_of = (fingerprint(self.model), digest(config(self.model)), library())
+            self._recipe = (cfg.model_name, cfg.dtype, *made_of)
         return Parcel, (None, self._recipe)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_same(name: str, dtype: torch.dtype, sha256: str) -> Model:
-    model = load_model(name, dtype)
-    if fingerprint(model) != sha256:
+def _load_same(name: str, dtype: torch.dtype, sha256: str, setting: str, versions: str) -> Model:
+    if library() != versions:
         raise PathPatchError(
-            f"a worker loads {name!r} and gets other weights than the sweep was asked about; "
-            f"save the model into a folder and load it from there, on both sides"
+            f"a worker has {library()}, the sweep {versions}; install the same on both sides"
         )
+    model = load_model(name, dtype)
+    for what, same in (
+        ("other weights", fingerprint(model) == sha256),
+        ("another configuration", digest(config(model)) == setting),
+    ):
+        if not same:
+            raise PathPatchError(
+                f"a worker loads {name!r} and gets {what} than the sweep was asked about; "
+                f"save the model into a folder and load it from there, on both sides"
+            )
     return model
 
 
@@ -134,36 +141,6 @@ def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, 
                 logits = path_patch(model, prompts.orig, b, a, senders=nodes, **through)
             else:
                 logits = activation_patch(model, prompts.orig, a, nodes=nodes)
-            yield [i], spec.metric(logits, prompts)[None]
+            yield [i], per_prompt(spec.metric, logits, prompts)[None]
 
-    return spec.metric(b[LOGITS], prompts), passes()
-
-
-class Blocks(dict[int, Array]):
-    """Block number -> its values. Every new block is also written to the folder, whole or not.
-
-    Raises: PathPatchError when the folder holds blocks of another sweep.
-    """
-
-    def __init__(self, folder: str | Path, key: dict[str, Any]) -> None:
-        super().__init__()
-        self.folder = check_folder(Path(folder) / "blocks")
-        key = json.loads(json.dumps(key))
-        spec = self.folder / "sweep.json"
-        if spec.exists():
-            there = json.loads(spec.read_text(encoding="utf-8"))
-            if other := [k for k in key | there if key.get(k) != there.get(k)]:
-                raise PathPatchError(
-                    f"{folder} holds blocks of another sweep, which differs in "
-                    f"{', '.join(other)}; choose another folder or delete this one"
-                )
-        else:
-            write_file(spec, json.dumps(key, indent=1).encode())
-        for file in self.folder.glob("*.npy"):
-            super().__setitem__(int(file.stem), np.load(file))
-
-    def __setitem__(self, number: int, values: Array) -> None:
-        content = io.BytesIO()
-        np.save(content, values)
-        write_file(self.folder / f"{number}.npy", content.getvalue())
-        super().__setitem__(number, values)
+    return per_prompt(spec.metric, b[LOGITS], prompts), passes()

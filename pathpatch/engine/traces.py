@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
 from pathpatch.files import write_file
 from pathpatch.forward import run
-from pathpatch.metrics import Metric, answer_prob
+from pathpatch.metrics import Metric, answer_prob, per_prompt
 from pathpatch.nodes import LOGITS, Model, Node, names
 from pathpatch.prompts import Prompts
 from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
+from pathpatch.uncertainty import clusters
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Trace:
     corrupted: Float[np.ndarray, "draw batch"]
     restored: Float[np.ndarray, "node draw batch"]
     about: About
+    templates: list[str] = field(default_factory=list)  # as in Effects
 
     def total_effect(self) -> Float[np.ndarray, " batch"]:
         """Clean minus corrupted, mean over draws, in units of the metric: all there is to win."""
@@ -40,7 +42,8 @@ class Trace:
 
     def effects(self) -> Effects:
         """Mean over draws. base: corrupted; patched: restored; change: the indirect effect."""
-        return Effects(self.nodes, self.corrupted.mean(0), self.restored.mean(1), self.about)
+        means = self.corrupted.mean(0), self.restored.mean(1)
+        return Effects(self.nodes, *means, self.about, self.templates)
 
     def save(self, folder: str | Path, generator: np.random.Generator) -> None:
         """Write what `Effects.save` writes, and trace.json with every draw."""
@@ -78,16 +81,17 @@ def causal_trace(
     with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
         for part, added in zip(blocks(prompts), torch.split(change, sizes, 1), strict=True):
             source = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
-            clean.append(metric(source[LOGITS], part))
+            clean.append(per_prompt(metric, source[LOGITS], part))
             embed = source if noise is not None else run(model, part.new, reads=[EMBED])
             rows = []
             for draw in added:
                 for logits in restored_runs(model, source, embed[EMBED] + draw, sets, cut):
-                    rows.append(metric(logits, part))
+                    rows.append(per_prompt(metric, logits, part))
                     bar.update(len(part))
             found.append(torch.stack(rows).view(len(change), -1, len(part)))
     table = as_array(torch.cat(found, -1).transpose(0, 1))  # [corrupted and entries, draw, batch]
     engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"
     asked = {"receivers": [], "frozen": "+".join(severed) or "nothing", "engine": engine}
     details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
-    return Trace(names(sets), as_array(torch.cat(clean)), table[0], table[1:], details)
+    values = as_array(torch.cat(clean)), table[0], table[1:]
+    return Trace(names(sets), *values, details, clusters(prompts))
