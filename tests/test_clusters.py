@@ -65,7 +65,7 @@ def times(prompts: Prompts, n: int) -> Prompts:
 
 
 def test_copies_are_one_cluster():
-    one, other = pair("Mary", "John", "John"), pair("Mark", "John", "John")
+    one, other = pair("Mary", "John", "John"), pair("Luke", "John", "John")
     assert clusters(ask(one, other)) == ["", ""]
     assert clusters(ask(one, other, one)) == ["as prompt 0", "", "as prompt 0"]
     named = [replace(one, template="t"), replace(other, template="u"), replace(one, template="v")]
@@ -77,7 +77,7 @@ def test_copies_are_one_cluster():
 
 
 def test_other_corrupt_prompts_of_one_clean_prompt_are_one_cluster():
-    one = [pair("Mary", "John", "John", corrupt) for corrupt in ("Paul", "Mark", "James")]
+    one = [pair("Mary", "John", "John", corrupt) for corrupt in ("Paul", "Luke", "James")]
     assert clusters(ask(*one)) == clusters(ask(*one).swapped()) == ["as prompt 0"] * 3
     named = [replace(each, template=str(i)) for i, each in enumerate(one)]
     assert clusters(ask(*named)) == ["0", "1", "2"], "whoever names them says that they differ"
@@ -86,8 +86,8 @@ def test_other_corrupt_prompts_of_one_clean_prompt_are_one_cluster():
 def test_one_corrupt_prompt_of_several_clean_ones_is_none():
     corrupt = TEXT.format("Mary", "John", "Paul")
     several = [
-        Pair(TEXT.format("Mary", "John", name), corrupt, " Mary", " Mark")
-        for name in ("John", "Mark", "James")
+        Pair(TEXT.format("Mary", "John", name), corrupt, " Mary", " Luke")
+        for name in ("John", "Luke", "James")
     ]
     assert clusters(ask(*several)) == clusters(ask(*several).swapped()) == [""] * 3
 

@@ -49,7 +49,7 @@ def digest(text: str) -> str:
 
 def config(model: Model) -> str:
     """The configuration, without what only says where the model came from."""
-    given = getattr(model.original_model, "config", None)
+    given: Any = getattr(model.original_model, "config", None)
     facts = given.to_dict() if hasattr(given, "to_dict") else vars(model.cfg)
     said = {k: v for k, v in facts.items() if k not in ("_name_or_path", "device", "design")}
     said["query_heads_per_kv"] = model.cfg.query_heads_per_kv
