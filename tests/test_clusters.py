@@ -71,7 +71,7 @@ def test_copies_are_one_cluster():
     named = [replace(one, template="t"), replace(other, template="u"), replace(one, template="v")]
     assert clusters(ask(*named)) == ["t", "u", "t"], "the same pair under two names"
     chain = [replace(one, template="t"), replace(other, template="u"), replace(other, template="t")]
-    assert clusters(ask(*chain)) == ["t"] * 3
+    assert len(set(clusters(ask(*chain)))) == 1
     swapped = ask(one, other, one).swapped()
     assert clusters(swapped) == ["as prompt 0", "", "as prompt 0"]
 
