@@ -1,6 +1,7 @@
 """The table that a sweep returns: every sender's metric on every prompt, summed up and saved."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -11,10 +12,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from pathpatch import uncertainty
 from pathpatch.errors import PathPatchError
 from pathpatch.files import read_json, write_file
 from pathpatch.nodes import Node, Sets, names, node_set
-from pathpatch.uncertainty import interval, sign_flip_test
 
 Array = np.ndarray
 _FORM: dict[str, Any] = {"index": False, "float_format": "{:.4f}".format}
@@ -41,9 +42,7 @@ class Effects:
 
     Each row is a set of nodes that were patched together, its sender. All rows have the receivers
     that `about` names, unless the rows are edges: then `receivers` has one node for each row.
-
     base: the metric in pass B, on x_orig with nothing patched.
-
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
     seed: intervals and p values are drawn at random, each time from this seed. So a figure, a
@@ -71,10 +70,8 @@ class Effects:
     @property
     def names(self) -> list[str]:
         """The rows as they are printed: "9.6.z@END", or "0.1.z@S2 -> 2.0.k@S2" for an edge."""
-        senders = names(self.senders)
-        if not self.receivers:
-            return senders
-        return [f"{a} -> {b}" for a, b in zip(senders, self.receivers, strict=True)]
+        ends = [f" -> {node}" for node in self.receivers] or [""] * len(self.senders)
+        return [sender + end for sender, end in zip(names(self.senders), ends, strict=True)]
 
     @property
     def change(self) -> Float[Array, "sender batch"]:
@@ -88,37 +85,33 @@ class Effects:
     def percent(self) -> Float[Array, " sender"]:
         """Ratio of means: mean change as percent of the mean base. -100: nothing is left.
 
-        NaN for a mean base of zero.
+        NaN for a mean base of zero; warns when the mean base cannot be told from zero.
         Source: the unit of the heat maps in Wang et al. 2023, Fig. 3 to 5.
         """
-        return 100 * self.mean() / (self.base.mean() or np.nan)
-
-    def mean_of_percents(self) -> Float[Array, " sender"]:
-        """Mean of ratios: each prompt's change as percent of its own base, then the mean.
-
-        Every prompt counts alike, so one whose base is near zero can outweigh all others: use
-        `percent` unless every base is far from zero. NaN where a base is zero.
-        """
-        return (100 * self.change / np.where(self.base == 0, np.nan, self.base)).mean(1)
+        self._warn()
+        return uncertainty.ratio_of_means(self.change, self.base)
 
     def interval(self) -> Float[Array, "sender 2"]:
         """95 % bootstrap interval of each mean change, over templates. NaN if there is only one.
 
         For each sender by itself: of 100 senders that do nothing, about 5 intervals exclude zero.
         """
-        return interval(self.change, np.random.default_rng(self.seed), self.templates)
+        return uncertainty.interval(self.change, self._draws(), self.templates)
 
     def percent_interval(self) -> Float[Array, "sender 2"]:
         """The same for `percent`; the mean base is drawn again together with the change."""
-        generator = np.random.default_rng(self.seed)
-        return 100 * interval(self.change, generator, self.templates, self.base)
+        self._warn()
+        return 100 * uncertainty.interval(self.change, self._draws(), self.templates, self.base)
 
     def p_adjusted(self) -> Float[Array, " sender"]:
         """p value of each mean change, corrected for the number of senders (sign flips, max-T).
 
         The senders with p < 0.05 hold any that does nothing in at most 5 % of experiments.
         """
-        return sign_flip_test(self.change, np.random.default_rng(self.seed), self.templates)
+        return uncertainty.sign_flip_test(self.change, self._draws(), self.templates)
+
+    def _draws(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
 
     def top(self, n: int) -> list[int]:
         """The rows of the n senders with the largest mean change, in size."""
@@ -126,14 +119,13 @@ class Effects:
 
     def of_heads(self) -> bool:
         """Whether every row is one head, each another, so that they fill a grid."""
-        heads = {(nodes[0].layer, nodes[0].head) for nodes in self.senders}
+        heads = {(node.layer, node.head) for (node, *_) in self.senders}
         single = all(len(nodes) == 1 and nodes[0].kind == "z" for nodes in self.senders)
         return single and len(heads) == len(self.senders)
 
     def by_head(self, values: Float[Array, " sender"] | None = None) -> Float[Array, "layer head"]:
         """A grid of one value for each row, by default the mean change; NaN where no row is.
 
-        It ends with the last layer and the last head among the rows.
         Raises: PathPatchError when a row is not a single head, or a head has several rows.
         """
         if not self.of_heads():
@@ -144,22 +136,19 @@ class Effects:
         return grid
 
     def table(self, n: int | None = None) -> pd.DataFrame:
-        """All rows in their order, or the n with the largest mean change, largest first.
-
-        mean_change and its 95 % interval (low_95 to high_95) are in units of the metric;
-        p_adjusted is corrected for all rows, asked for or not.
-        """
-        columns = {
+        """All rows, or the n with the largest mean change, largest first. Changes are in units of
+        the metric, low_95 to high_95 is the interval, p_adjusted is corrected for all rows."""
+        rows = {
             "sender": self.names,
             "mean_change": self.mean(),
             "p_adjusted": self.p_adjusted(),
             **dict(zip(("low_95", "high_95"), self.interval().T, strict=True)),
-            "percent_ratio_of_means": self.percent(),
-            "percent_mean_of_ratios": self.mean_of_percents(),
+            "percent_ratio_of_means": uncertainty.ratio_of_means(self.change, self.base),
+            "percent_mean_of_ratios": uncertainty.mean_of_ratios(self.change, self.base),
+            "mean_base": self.base.mean(),
             "prompts": len(self.base),
         }
-        table = pd.DataFrame(columns)
-        return table if n is None else table.iloc[self.top(n)]
+        return pd.DataFrame(rows).iloc[range(len(self.senders)) if n is None else self.top(n)]
 
     def __repr__(self) -> str:
         return f"{self._caption()}\n{self._shown().to_string(**_FORM)}"
@@ -168,38 +157,43 @@ class Effects:
         return f"<p>{escape(self._caption())}</p>\n{self._shown().to_html(**_FORM)}"
 
     def _caption(self) -> str:
-        return (
-            f"{len(self.senders)} rows, the largest first ({len(self.base)} prompts, change of "
-            f"{self.about.metric} from {self.base.mean():.3f}; interval and p: seed {self.seed})"
-        )
+        rows, prompts = len(self.senders), len(self.base)
+        change = f"change of {self.about.metric} from {self.base.mean():.3f}"
+        caption = f"{rows} rows, the largest first ({prompts} prompts, {change}; seed {self.seed})"
+        return "\n".join([caption, *(f"note: {caution}" for caution in self.cautions())])
 
     def _shown(self) -> pd.DataFrame:
         """The largest rows; of sets with many nodes only the first and the last node."""
-        table = self.table(10).drop(columns=["percent_mean_of_ratios", "prompts"])
-        for i in table.index:
-            nodes = self.senders[i]
-            if len(nodes) > 2 and not self.receivers:
-                table.loc[i, "sender"] = f"{nodes[0]} .. {nodes[-1]}"
+        table = self.table(10).drop(columns=["percent_mean_of_ratios", "mean_base", "prompts"])
+        for i in [i for i in table.index if len(self.senders[i]) > 2 and not self.receivers]:
+            table.loc[i, "sender"] = f"{self.senders[i][0]} .. {self.senders[i][-1]}"
         return table
 
     def save(self, folder: str | Path) -> None:
         """Write effects.json (everything) and effects.csv (the `table`)."""
         data = asdict(self.about) | {"senders": self.names, "templates": self.templates}
-        data |= {"seed": self.seed, "base": self.base.tolist(), "patched": self.patched.tolist()}
+        data |= {"seed": self.seed, "cautions": self.cautions()}
+        data |= {"base": self.base.tolist(), "patched": self.patched.tolist()}
         rows = self.table().to_csv(index=False, na_rep="nan", lineterminator="\n")
         write_file(Path(folder) / "effects.json", json.dumps(data, indent=1).encode())
         write_file(Path(folder) / "effects.csv", rows.encode())
 
     @staticmethod
     def load(folder: str | Path) -> "Effects":
-        """Read back what `save` wrote. A file without a seed has the seed 0.
-
-        Raises: PathPatchError where there is no such file.
-        """
+        """Read back what `save` wrote. Raises: PathPatchError where there is no such file."""
         data = read_json(Path(folder) / "effects.json", "effects")
         rows = [name.split(" -> ") for name in data.pop("senders")]
         senders = [node_set(sender) for sender, *_ in rows]
         receivers = [Node.parse(receiver) for _, *ends in rows for receiver in ends]
         base, patched = (np.array(data.pop(key)) for key in ("base", "patched"))
+        data.pop("cautions", None)  # they follow from the numbers
         templates, seed = data.pop("templates", []), data.pop("seed", 0)
         return Effects(senders, base, patched, About(**data), templates, receivers, seed)
+
+    def cautions(self) -> list[str]:
+        """What to know beside these numbers; often nothing (`uncertainty.cautions`)."""
+        return uncertainty.cautions(self.base, self.templates)
+
+    def _warn(self) -> None:
+        if note := uncertainty.about_base(self.base, self.templates):
+            warnings.warn(note, stacklevel=3)

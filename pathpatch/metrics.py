@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pathpatch.errors import PathPatchError
 from pathpatch.prompts import Prompts
 
 Metric: TypeAlias = Callable[[Tensor, Prompts], Tensor]  # (logits at END, prompts) -> [..., batch]
@@ -29,6 +31,28 @@ def answer_prob(
 
 
 METRICS: dict[str, Metric] = {"logit_diff": logit_diff, "answer_prob": answer_prob}
+
+
+def per_prompt(metric: Metric, logits: Tensor, prompts: Prompts) -> Tensor:
+    """The metric of logits [..., batch, vocab], one number for every prompt: [..., batch].
+
+    Raises: PathPatchError for a metric that gives anything else, such as a mean over the prompts,
+    or a value that is not a finite number.
+    """
+    values, name = metric(logits, prompts), getattr(metric, "__name__", "given")
+    came = f"shape {list(values.shape)}" if isinstance(values, Tensor) else repr(type(values))
+    if came != f"shape {list(logits.shape[:-1])}":
+        raise PathPatchError(
+            f"the metric {name} returned {came} for logits of shape {list(logits.shape)}; it must "
+            f"return a tensor with one number for each prompt, not averaged, of shape "
+            f"{list(logits.shape[:-1])}"
+        )
+    if not torch.isfinite(values).all():
+        at = int((~torch.isfinite(values)).nonzero()[0, -1])
+        raise PathPatchError(
+            f"the metric {name} is not a finite number on the prompt {prompts.pairs[at].clean!r}"
+        )
+    return values
 
 
 def recovered(

@@ -2,8 +2,10 @@
 
 Prompts that share a template resemble one another, so what is drawn again (interval) or turned
 round (test) is never a prompt alone but its cluster: all prompts of its template, in both orders.
+A pair that comes twice tells nothing new, so it is one cluster with its copies.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +13,39 @@ from jaxtyping import Float
 from scipy import stats
 
 from pathpatch.errors import PathPatchError
+from pathpatch.prompts import END, Prompts
 
 Array = np.ndarray
 DRAWS = 4999  # with what was observed itself, 5000
+NOTHING = "nothing can pass"
+COPY = "as prompt "  # the name of a cluster that is no template: "as prompt 3"
+
+
+def clusters(prompts: Prompts) -> list[str]:
+    """The cluster of each prompt: its template, and with it every copy of the same pair.
+
+    Pairs are the same when all token ids are, answer and foil too. Pairs without a template are a
+    cluster already when they share the clean prompt: other corrupt prompts measure it once more,
+    against the same base. Those that share a corrupt prompt only are not. "": alone.
+    """
+    sides = [prompts.orig, prompts.new]
+    clean, corrupt = sides if prompts.direction == "noising" else sides[::-1]
+    templates, ends = prompts.templates, clean.positions[END]  # what is beyond END is padding
+    texts = list(zip(clean.ids.tolist(), ends.tolist(), strict=True))
+    words = prompts.answer.tolist(), prompts.foil.tolist()
+    pairs = list(zip(texts, corrupt.ids.tolist(), *words, strict=True))
+    found = [name or f"{COPY}{i}" for i, name in enumerate(templates)]
+    first: dict[str, int] = {}
+    for i, template in enumerate(templates):
+        for key in (repr(pairs[i]), *([] if template else [repr(texts[i])])):
+            mine, other = found[i], found[first.setdefault(key, i)]
+            if mine != other:
+                found = [other if name == mine else name for name in found]
+    often = Counter(found)
+    return [
+        name if template or often[name] > 1 else ""
+        for name, template in zip(found, templates, strict=True)
+    ]
 
 
 def interval(
@@ -79,7 +111,68 @@ def sign_flip_test(
     largest = np.sort(np.abs(signs @ scaled.T).max(1))
     # Equal statistics may differ in the last digit; they count as reached.
     reached = DRAWS - np.searchsorted(largest, np.abs(scaled.sum(1)) - 1e-9)
-    return (1 + reached) / (1 + DRAWS)
+    return np.maximum((1 + reached) / (1 + DRAWS), least_p(sums.shape[1]))
+
+
+def least_p(n: int) -> float:
+    """The least p that the test can give with n clusters: 2 of their 2**n signs show as much."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def ratio_of_means(change: Float[Array, "*rows batch"], base: Float[Array, " batch"]) -> Array:
+    """Mean change as percent of the mean base; NaN for a mean base of zero. See `about_base`."""
+    return 100 * change.mean(-1) / (base.mean() or np.nan)
+
+
+def mean_of_ratios(change: Float[Array, "*rows batch"], base: Float[Array, " batch"]) -> Array:
+    """Mean over prompts of the change as percent of each one's base; NaN where a base is zero."""
+    return (100 * change / np.where(base == 0, np.nan, base)).mean(-1)
+
+
+def about_base(base: Float[Array, " batch"], clusters: Sequence[str] = ()) -> str:
+    """Why percent of this base say little; "" where they are sound.
+
+    They do when the 95 % interval of the mean base (Student's t over clusters) holds zero: then
+    there is no bound on the ratio. With a single cluster there is no interval; then when some
+    prompts have a base below zero and others above.
+    Source: Fieller 1954.
+    """
+    sums, sizes = _cluster_sums(base, clusters), _cluster_sums(np.ones(len(base)), clusters)
+    n, mean = len(sums), float(base.mean())
+    if n < 2:
+        mixed = base.min() <= 0 <= base.max()
+        return f"the base is not on one side of zero (mean {mean:.3g})" * bool(mixed)
+    spread = np.sqrt(n / (n - 1) * ((sums - mean * sizes) ** 2).sum()) / sizes.sum()
+    reach = float(stats.t.ppf(0.975, n - 1) * spread)
+    if abs(mean) > reach:
+        return ""
+    return (
+        f"the mean base {mean:.3g} cannot be told from zero (95 % interval {mean - reach:.3g} to "
+        f"{mean + reach:.3g}), so percent of it say little"
+    )
+
+
+def cautions(
+    base: Float[Array, " batch"], clusters: Sequence[str] = (), error: float = 0.05
+) -> list[str]:
+    """Sentences that belong beside p values, intervals and percent of these prompts; often none.
+
+    error: what p has to stay below.
+    """
+    n, found = len(_cluster_sums(base, clusters)), []
+    if copies := sum(name.startswith(COPY) for name in clusters):
+        found.append(
+            f"{copies} prompts are copies of one another, or of one clean prompt: they count as "
+            f"{len({name for name in clusters if name.startswith(COPY)})}"
+        )
+    if least_p(n) >= error:
+        found.append(
+            f"{NOTHING}: with {n} independent prompts or templates p is {least_p(n):.3g} "
+            f"or more, never below {error:g} (six give 0.031)"
+        )
+    if note := about_base(base, clusters):
+        found.append(note)
+    return found
 
 
 def _cluster_sums(

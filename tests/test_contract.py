@@ -16,7 +16,9 @@ ROOMS = {
     "tasks": "pairs own ioi facts",
     "models": "devices weights smollm2 tiny prepare check load",
     "handmade": "designs build toys ioi_machine ioi_variants",
-    "engine": "spec scene pass_c pass_d literal fast blocks verify cost jobs sweeps traces",
+    "engine": (
+        "spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps traces"
+    ),
     "circuits": (
         "circuit treatments knockouts evaluation subsets assessment gradients attribution "
         "discovery walk"

@@ -32,7 +32,7 @@ from pathpatch.engine.spec import Spec
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
-from pathpatch.metrics import Metric, logit_diff
+from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer, names
 from pathpatch.prompts import Prompts
 
@@ -116,7 +116,7 @@ def _of_nodes(
     changes = b[LOGITS].new_zeros(len(nodes), len(prompts))  # [node, batch]
 
     def of(logits: Tensor) -> Tensor:
-        return metric(logits, prompts)
+        return per_prompt(metric, logits, prompts)
 
     for weight, writes in _line(a, b, steps):
         slopes = gradients(model, prompts.orig, of, nodes=nodes, writes=writes)
@@ -132,7 +132,7 @@ def _of_edges(
     """The metric in pass B, and the same plus the estimated changes."""
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     scene = run_a_and_b(layout, prompts.new, [*spec.senders, [EMBED]])
-    base = spec.metric(scene.b[LOGITS], prompts)
+    base = per_prompt(spec.metric, scene.b[LOGITS], prompts)
     changes = base.new_zeros(len(spec.senders), len(prompts))
     for weight, writes in _line(scene.a, scene.b, steps):
         here = run(model, prompts.orig, reads=stream(model), writes=writes)

@@ -24,7 +24,7 @@ from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import LOGITS, Model, Node, heads
 from pathpatch.prompts import Prompts
-from pathpatch.uncertainty import interval, sign_flip_test
+from pathpatch.uncertainty import cautions, interval, ratio_of_means, sign_flip_test
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ def discover(
     asked: set[Node] = set()
     while receivers and len(rounds) < rule.rounds:
         sweeps = list(_round(model, prompts, receivers, metric, options))
+        if not rounds:
+            noted = cautions(sweeps[0].base, sweeps[0].templates, rule.error)
+            print("".join(f"note: {caution}\n" for caution in noted), end="", file=sys.stderr)
         edges += _passing(sweeps, generator, rule)
         paths = sum(len(effects.senders) for effects in sweeps)
         names = [[str(node) for node in nodes] for nodes in (doors, receivers)]
@@ -99,6 +102,7 @@ def discover(
     kept = ("model", "model_sha256", "prompts_sha256", "frozen", "direction", "metric", "engine")
     facts = {name: details[name] for name in kept}
     facts |= {"prompts": len(prompts), "base": float(sweeps[0].base.mean())}
+    facts["cautions"] = noted
     return Circuit(edges, {**facts, "rule": asdict(rule), "rounds": rounds})
 
 
@@ -132,7 +136,7 @@ def _open(
         return []
     there = within(options, f"doors of {doors[0]}")
     effects = activation_sweep(model, prompts, nodes=doors, metric=metric, options=there)
-    percents = effects.percent()
+    percents = ratio_of_means(effects.change, effects.base)
     return [node for node, percent in zip(doors, percents, strict=True) if abs(percent) >= least]
 
 
@@ -169,7 +173,7 @@ def _passing(sweeps: list[Effects], generator: np.random.Generator, rule: Rule) 
     base, clusters = sweeps[0].base, sweeps[0].templates
     p = sign_flip_test(changes, generator, clusters)
     means = changes.mean(1)
-    percents = 100 * means / (base.mean() or np.nan)
+    percents = ratio_of_means(changes, base)
     edges = []
     for j in np.argsort(-np.abs(means), kind="stable"):
         if p[j] < rule.error and abs(percents[j]) >= rule.least:

@@ -23,7 +23,7 @@ from torch import Tensor
 from pathpatch.engine.blocks import BLOCK, as_array, beside, blocks
 from pathpatch.errors import PathPatchError, did_you_mean
 from pathpatch.forward import run
-from pathpatch.metrics import Metric, logit_diff
+from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import FROZEN, LOGITS, Model, Node, as_nodes
 from pathpatch.prompts import END, Prompts
 
@@ -117,7 +117,7 @@ class Knockout:
             }
             part = self._there[rows]
             logits = run(self.model, part.orig, reads=[LOGITS], writes=writes)[LOGITS]
-            found.append(as_array(self.rules.metric(logits, part)))
+            found.append(as_array(per_prompt(self.rules.metric, logits, part)))
         return np.concatenate(found)
 
     def _check(self, node: Node) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pathpatch.engine.blocks import as_array, blocks
 from pathpatch.forward import run
-from pathpatch.metrics import Metric, logit_diff
+from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import LOGITS, Model, Node, as_nodes, heads
 from pathpatch.paths import check_nodes, passes_c_and_d
 from pathpatch.prompts import Prompts
@@ -49,7 +49,8 @@ def five_treatments(
     parts = []
     for part in blocks(model, prompts):
         logits = _treat(model, part, h, r, kept)
-        parts.append({name: as_array(metric(value, part)) for name, value in logits.items()})
+        measured = {name: per_prompt(metric, value, part) for name, value in logits.items()}
+        parts.append({name: as_array(values) for name, values in measured.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -21,7 +21,7 @@ from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Prompts
 from pathpatch.tasks.own import label_table
-from pathpatch.uncertainty import interval
+from pathpatch.uncertainty import about_base, clusters, interval
 
 TWO = {  # what each part compares
     "completeness": "the circuit without K, the model without K",
@@ -34,7 +34,7 @@ def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> Non
     summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
     print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
     for name, numbers in baseline(model, prompts).items():
-        low, high = interval(numbers, np.random.default_rng(seed), prompts.templates)
+        low, high = interval(numbers, np.random.default_rng(seed), clusters(prompts))
         summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
         print(f"  {name:22} {numbers.mean():8.3f}   [{low:.3f}, {high:.3f}]")
     write_file(out / "baseline.json", json.dumps(summary, indent=1).encode())
@@ -50,12 +50,19 @@ def report(found: Effects | Trace, title: str, out: Path) -> None:
     print(f"  written: {out}")
 
 
+def print_cautions(*cautions: str) -> None:
+    """Print what to know beside the numbers, if there is anything."""
+    for caution in filter(None, cautions):
+        print(f"  note: {caution}")
+
+
 def report_edges(circuit: Circuit, out: Path) -> None:
     """Print the edges that were found, write them as JSON, and draw them."""
     about, rounds = circuit.about, circuit.about["rounds"]
     print(
         f"{about['model']}, {about['prompts']} prompts, mean {about['metric']} {about['base']:.3f}"
     )
+    print_cautions(*about.get("cautions", []))
     for edge in circuit.edges:
         print(
             f"  {edge.sender:14} -> {edge.receiver:14} {edge.change:+8.3f}   "
@@ -77,10 +84,11 @@ def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) 
     print(f"(a mean is over {alike} or more x_new prompts of a template)")
 
     def sure(values: np.ndarray) -> str:
-        low, high = interval(values, np.random.default_rng(seed), prompts.templates)
+        low, high = interval(values, np.random.default_rng(seed), clusters(prompts))
         return f"[{low:+.3f}, {high:+.3f}]"
 
     print("\nfaithfulness, and means with 95 % interval")
+    print_cautions(about_base(found.faithfulness.model, clusters(prompts)))
     for name, score in found.faithfulness.scores().items():
         print(f"  {name:20} {score:8.3f}")
     for name, values in vars(found.faithfulness).items():

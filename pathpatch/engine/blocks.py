@@ -13,6 +13,7 @@ from pathpatch.metrics import Metric
 from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model, Sets, device_of
 from pathpatch.prompts import Prompts
+from pathpatch.uncertainty import clusters
 
 BLOCK = 32  # prompts in one forward pass
 
@@ -65,4 +66,4 @@ def table(
     """
     base, patched = (as_array(torch.cat(part, -1)) for part in zip(*parts, strict=True))
     details = about(model, prompts, sets, metric, **asked)
-    return Effects(sets, base, patched, details, prompts.templates)
+    return Effects(sets, base, patched, details, clusters(prompts))

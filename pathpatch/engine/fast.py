@@ -15,7 +15,7 @@ from pathpatch.engine.pass_c import pass_c
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, run_a_and_b
 from pathpatch.engine.spec import Spec
-from pathpatch.metrics import Metric, logit_diff
+from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import LOGITS, Model, Node, first_layer
 from pathpatch.prompts import Prompts
 
@@ -32,7 +32,7 @@ def patch_all(
     """
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
     scene = run_a_and_b(layout, prompts.new, spec.senders)
-    return spec.metric(scene.b[LOGITS], prompts), _batches(scene, prompts, spec)
+    return per_prompt(spec.metric, scene.b[LOGITS], prompts), _batches(scene, prompts, spec)
 
 
 def patch_edges(
@@ -46,7 +46,7 @@ def patch_edges(
     """
     layout = Layout.of(model, prompts.orig, [node for _, node in edges], [])
     scene = run_a_and_b(layout, prompts.new, [nodes for nodes, _ in edges])
-    base = metric(scene.b[LOGITS], prompts)
+    base = per_prompt(metric, scene.b[LOGITS], prompts)
     values = base.repeat(len(edges), 1)  # [edge, batch]: stays where no receiver sees the sender
     for node in dict.fromkeys(layout.receivers):
         mine = [i for i, receiver in enumerate(layout.receivers) if receiver == node]
@@ -75,9 +75,9 @@ def metric_at_end(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -
     """
     x = model.ln_final(end)  # [sender, batch, d_model]
     if metric is not logit_diff:
-        return torch.stack([metric(model.unembed(one), prompts) for one in x])
+        return torch.stack([per_prompt(metric, model.unembed(one), prompts) for one in x])
     pair = torch.stack([prompts.answer, prompts.foil])  # [2, batch]
     columns = model.W_U.T[pair]  # [2, batch, d_model]
     logits = torch.einsum("sbd,pbd->sbp", x, columns) + model.b_U[pair].T  # [sender, batch, 2]
     zeros = torch.zeros_like(pair[0])  # [batch]: the answer is the first of the two logits
-    return metric(logits, replace(prompts, answer=zeros, foil=zeros + 1))
+    return per_prompt(metric, logits, replace(prompts, answer=zeros, foil=zeros + 1))

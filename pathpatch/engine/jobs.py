@@ -1,26 +1,22 @@
-"""The blocks of a sweep: done here or by the workers of an executor, and kept in a folder."""
+"""The blocks of a sweep: done here, or by the workers of an executor."""
 
 import functools
-import io
-import json
 import threading
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import Executor, as_completed
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array, beside
 from pathpatch.engine.fast import patch_all
+from pathpatch.engine.identity import config, digest, library
 from pathpatch.engine.literal import literal_passes
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
-from pathpatch.files import check_folder, write_file
 from pathpatch.models.load import load_model
 from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model, device_of
@@ -36,7 +32,8 @@ class Parcel:
 
     It is loaded in the same dtype and on the same device ("cuda:0"), which the worker must have.
 
-    Raises: PathPatchError, there, when the name does not bring the same weights.
+    Raises: PathPatchError, there, when the name does not bring the same weights and configuration,
+    or the versions of what computes differ.
     """
 
     def __init__(self, model: Model = None, recipe: tuple[Any, ...] = ()) -> None:
@@ -49,19 +46,29 @@ class Parcel:
     def __reduce__(self) -> tuple[Any, ...]:
         if not self._recipe:
             model, device = self.model, str(device_of(self.model))
-            sha256 = fingerprint(model)
-            self._recipe = (model.cfg.model_name, model.W_E.dtype, device, sha256)
+            made_of = (fingerprint(model), digest(config(model)), library())
+            self._recipe = (model.cfg.model_name, model.W_E.dtype, device, *made_of)
         return Parcel, (None, self._recipe)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_same(name: str, dtype: torch.dtype, device: str, sha256: str) -> Model:
-    model = load_model(name, dtype, device)
-    if fingerprint(model) != sha256:
+def _load_same(
+    name: str, dtype: torch.dtype, device: str, sha256: str, setting: str, versions: str
+) -> Model:
+    if library() != versions:
         raise PathPatchError(
-            f"a worker loads {name!r} and gets other weights than the sweep was asked about; "
-            f"save the model into a folder and load it from there, on both sides"
+            f"a worker has {library()}, the sweep {versions}; install the same on both sides"
         )
+    model = load_model(name, dtype, device)
+    for what, same in (
+        ("other weights", fingerprint(model) == sha256),
+        ("another configuration", digest(config(model)) == setting),
+    ):
+        if not same:
+            raise PathPatchError(
+                f"a worker loads {name!r} and gets {what} than the sweep was asked about; "
+                f"save the model into a folder and load it from there, on both sides"
+            )
     return model
 
 
@@ -127,33 +134,3 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
             tick(part.numel())
         tick(values[1:].numel() - told)
     return as_array(values)
-
-
-class Blocks(dict[int, Array]):
-    """Block number -> its values. Every new block is also written to the folder, whole or not.
-
-    Raises: PathPatchError when the folder holds blocks of another sweep.
-    """
-
-    def __init__(self, folder: str | Path, key: dict[str, Any]) -> None:
-        super().__init__()
-        self.folder = check_folder(Path(folder) / "blocks")
-        key = json.loads(json.dumps(key))
-        spec = self.folder / "sweep.json"
-        if spec.exists():
-            there = json.loads(spec.read_text(encoding="utf-8"))
-            if other := [k for k in key | there if key.get(k) != there.get(k)]:
-                raise PathPatchError(
-                    f"{folder} holds blocks of another sweep, which differs in "
-                    f"{', '.join(other)}; choose another folder or delete this one"
-                )
-        else:
-            write_file(spec, json.dumps(key, indent=1).encode())
-        for file in self.folder.glob("*.npy"):
-            super().__setitem__(int(file.stem), np.load(file))
-
-    def __setitem__(self, number: int, values: Array) -> None:
-        content = io.BytesIO()
-        np.save(content, values)
-        write_file(self.folder / f"{number}.npy", content.getvalue())
-        super().__setitem__(number, values)

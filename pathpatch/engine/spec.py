@@ -20,7 +20,9 @@ class SweepOptions:
 
     engine: "fast", or "literal" for the four passes of `path_patch`.
     memory: what the sweep may use beside the model, in GiB.
-    folder: where finished blocks are kept. The same sweep, started again, goes on from there.
+    folder: where finished blocks are kept. The same sweep, started again, goes on from there: the
+    same model, prompts, nodes, library and metric, which must be a function of a module (not a
+    lambda, partial or closure, which cannot be told from others).
     executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
     by its name. With None they are computed here.
     quiet: whether the sweep says neither its cost nor its progress.

@@ -13,13 +13,16 @@ from pathpatch.activation import check_sets
 from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
-from pathpatch.engine.jobs import Blocks, do_jobs, job_grid
+from pathpatch.engine.identity import identity
+from pathpatch.engine.jobs import do_jobs, job_grid
 from pathpatch.engine.spec import Spec, SweepOptions, check_texts
+from pathpatch.engine.store import Blocks
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models.devices import HALF
 from pathpatch.nodes import LOGITS, Model, Node, names
 from pathpatch.prompts import Prompts
+from pathpatch.uncertainty import clusters
 
 
 def path_sweep(
@@ -84,14 +87,18 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}
     details = about(model, prompts, spec.senders, spec.metric, engine=spec.engine, **asked)
     rows = names(spec.senders)
-    key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
-    done: MutableMapping[int, Array] = Blocks(options.folder, key) if options.folder else {}
     jobs = job_grid(len(rows), len(prompts), spec)
+    done: MutableMapping[int, Array] = {}
+    if options.folder:
+        key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
+        key |= identity(model, prompts, spec.metric)
+        shapes = [(1 + len(rows[some]), len(prompts[columns])) for some, columns in jobs]
+        done = Blocks(options.folder, key, shapes)
     do_jobs(model, prompts, spec, jobs, done, options.executor, options.quiet)
     base, patched = np.empty(len(prompts)), np.empty((len(rows), len(prompts)))
     for i, (some, columns) in enumerate(jobs):
         base[columns], patched[some, columns] = done[i][0], done[i][1:]
-    return Effects(spec.senders, base, patched, details, prompts.templates, seed=options.seed)
+    return Effects(spec.senders, base, patched, details, clusters(prompts), seed=options.seed)
 
 
 def say_rounding(model: Model) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from pathpatch.engine.cost import announce
 from pathpatch.engine.spec import check_texts
 from pathpatch.files import write_file
 from pathpatch.forward import run
-from pathpatch.metrics import Metric, answer_prob
+from pathpatch.metrics import Metric, answer_prob, per_prompt
 from pathpatch.nodes import LOGITS, Model, Node, Sets, names
 from pathpatch.prompts import Prompts
 from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
+from pathpatch.uncertainty import clusters
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Trace:
     corrupted: Float[np.ndarray, "draw batch"]
     restored: Float[np.ndarray, "node draw batch"]
     about: About
+    templates: list[str] = field(default_factory=list)  # as in Effects
     seed: int = 0
 
     def total_effect(self) -> Float[np.ndarray, " batch"]:
@@ -46,7 +48,7 @@ class Trace:
     def effects(self) -> Effects:
         """Mean over draws. base: corrupted; patched: restored; change: the indirect effect."""
         base, patched = self.corrupted.mean(0), self.restored.mean(1)
-        return Effects(self.nodes, base, patched, self.about, seed=self.seed)
+        return Effects(self.nodes, base, patched, self.about, self.templates, seed=self.seed)
 
     def save(self, folder: str | Path) -> None:
         """Write what `Effects.save` writes, and trace.json with every draw."""
@@ -86,13 +88,13 @@ def causal_trace(
     with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
         for part, added in zip(parts, shares, strict=True):
             untouched = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
-            clean.append(metric(untouched[LOGITS], part))
+            clean.append(per_prompt(metric, untouched[LOGITS], part))
             embed = untouched if noise is not None else run(model, part.new, reads=[EMBED])
             rows = []
             for draw in added.to(embed[EMBED]):
                 subject = embed[EMBED] + draw
                 for logits in restored_runs(model, untouched, subject, sets, cut):
-                    rows.append(metric(logits, part))
+                    rows.append(per_prompt(metric, logits, part))
                     bar.update(len(part))
             # [draw, corrupted and entries, batch]
             found.append(torch.stack(rows).view(len(change), -1, len(part)))
@@ -100,4 +102,5 @@ def causal_trace(
     engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"
     asked = {"receivers": [], "frozen": "+".join(severed) or "nothing", "engine": engine}
     details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
-    return Trace(sets, as_array(torch.cat(clean)), table[0], table[1:], details)
+    values = as_array(torch.cat(clean)), table[0], table[1:]
+    return Trace(sets, *values, details, clusters(prompts))

@@ -1,5 +1,6 @@
 """Figures of effects and of attention."""
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.nodes import Model, Node, as_nodes
 from pathpatch.prompts import Tokens
+from pathpatch.uncertainty import NOTHING
 
 
 def heat_map(effects: Effects, title: str = "", *, labels: int = 6) -> Figure:
@@ -29,7 +31,8 @@ def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
 
     maps: title -> effects, side by side with one range of colours, centred at zero. Heads that do
     not stand out in their own map (corrected p of 0.05 or more, as `Effects.table` says) are faded;
-    the strongest others, at most `labels` in a map, carry their name.
+    the strongest others, at most `labels` in a map, carry their name. A line below says so when
+    there are too few prompts for any to stand out.
 
     Raises: PathPatchError when a row is not a single head, or a head has several rows.
     Book: chapters 5 and 7.
@@ -49,6 +52,9 @@ def heat_maps(maps: Mapping[str, Effects], *, labels: int = 6) -> Figure:
         axes.tick_params(length=2, labelsize=8)
     panels[0, 0].set(ylabel="layer")
     unit = effects.about.metric.replace("_", " ")
+    notes = dict.fromkeys(note for effects in maps.values() for note in effects.cautions())
+    if faint := [note for note in notes if note.startswith(NOTHING)]:
+        figure.supxlabel("\n".join(textwrap.wrap("; ".join(faint), 45)), fontsize=7)
     figure.colorbar(image, ax=panels, label=f"mean change of {unit}")
     return figure
 

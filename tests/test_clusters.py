@@ -1,0 +1,256 @@
+"""Which prompts are independent, what a metric may return, and what percent and p can say."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import Tiny
+from scipy import stats
+
+from pathpatch import (
+    Ablation,
+    Effects,
+    Knockout,
+    Pair,
+    PathPatchError,
+    Prompts,
+    SweepOptions,
+    activation_sweep,
+    causal_trace,
+    discover,
+    edge_attribution,
+    five_treatments,
+    heads,
+    logit_diff,
+    make_prompts,
+    node_attribution,
+    path_sweep,
+    strongest,
+)
+from pathpatch.circuits.discovery import Rule
+from pathpatch.cli.report import report
+from pathpatch.effects import About
+from pathpatch.models.tiny import tiny_tokenizer
+from pathpatch.pictures.plots import heat_map
+from pathpatch.uncertainty import about_base, cautions, clusters, least_p, sign_flip_test
+
+ABOUT = About("tiny", "", ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
+TEXT = "Then, {} and {} went to the store. {} gave a drink to"
+
+
+def pair(a: str, b: str, c: str, corrupt: str = "Paul", **more: str) -> Pair:
+    return Pair(TEXT.format(a, b, c), TEXT.format(a, b, corrupt), f" {a}", f" {b}", **more)
+
+
+def ask(*pairs: Pair) -> Prompts:
+    return make_prompts(tiny_tokenizer(), pairs)
+
+
+def without_templates(prompts: Prompts) -> Prompts:
+    pairs = [replace(pair, group="", template="") for pair in prompts.pairs]
+    return make_prompts(tiny_tokenizer(), pairs)
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def times(prompts: Prompts, n: int) -> Prompts:
+    return make_prompts(tiny_tokenizer(), prompts.pairs * n)
+
+
+# ------------------------------------------------------------------------------------ clusters
+
+
+def test_copies_are_one_cluster():
+    one, other = pair("Mary", "John", "John"), pair("Luke", "John", "John")
+    assert clusters(ask(one, other)) == ["", ""]
+    assert clusters(ask(one, other, one)) == ["as prompt 0", "", "as prompt 0"]
+    named = [replace(one, template="t"), replace(other, template="u"), replace(one, template="v")]
+    assert clusters(ask(*named)) == ["t", "u", "t"], "the same pair under two names"
+    chain = [replace(one, template="t"), replace(other, template="u"), replace(other, template="t")]
+    assert len(set(clusters(ask(*chain)))) == 1
+    swapped = ask(one, other, one).swapped()
+    assert clusters(swapped) == ["as prompt 0", "", "as prompt 0"]
+
+
+def test_other_corrupt_prompts_of_one_clean_prompt_are_one_cluster():
+    one = [pair("Mary", "John", "John", corrupt) for corrupt in ("Paul", "Luke", "James")]
+    assert clusters(ask(*one)) == clusters(ask(*one).swapped()) == ["as prompt 0"] * 3
+    named = [replace(each, template=str(i)) for i, each in enumerate(one)]
+    assert clusters(ask(*named)) == ["0", "1", "2"], "whoever names them says that they differ"
+
+
+def test_one_corrupt_prompt_of_several_clean_ones_is_none():
+    corrupt = TEXT.format("Mary", "John", "Paul")
+    several = [
+        Pair(TEXT.format("Mary", "John", name), corrupt, " Mary", " Luke")
+        for name in ("John", "Luke", "James")
+    ]
+    assert clusters(ask(*several)) == clusters(ask(*several).swapped()) == [""] * 3
+
+
+def test_the_same_prompts_five_times_show_no_more_than_once(tiny: Tiny, capsys):
+    once = without_templates(tiny.prompts)
+    five = times(once, 5)
+    asked = {"senders": heads(tiny.model, "END"), "receivers": ["logits"]}
+    few, many = (path_sweep(tiny.model, some, **asked) for some in (once, five))
+    assert few.templates == [""] * 6
+    assert few.p_adjusted(generator()) == pytest.approx(many.p_adjusted(generator()))
+    assert few.interval(generator()) == pytest.approx(many.interval(generator()))
+    assert sign_flip_test(many.change, generator()).min() < 0.001, "if each stood alone"
+    assert any("30 prompts are copies" in caution for caution in many.cautions())
+    assert not any("copies" in caution for caution in few.cautions())
+
+
+def test_every_table_has_the_clusters(tiny: Tiny):
+    twice = times(without_templates(tiny.prompts)[:2], 2)
+    expected = [f"as prompt {i}" for i in (0, 1, 0, 1)]
+    labels = {"subject_first": twice.orig.at("END"), "subject_last": twice.orig.at("END")}
+    sides = [replace(side, positions=side.positions | labels) for side in (twice.orig, twice.new)]
+    twice = replace(twice, orig=sides[0], new=sides[1])
+    trace = causal_trace(tiny.model, twice, ["1.mlp_out@END"], noise=None)
+    for effects in (
+        activation_sweep(tiny.model, twice, ["0.1"]),
+        node_attribution(tiny.model, twice, ["0.1"]),
+        edge_attribution(tiny.model, twice, senders=["0.1"], receivers=["2.0.q"]),
+        trace.effects(),
+    ):
+        assert effects.templates == expected
+
+
+# ---------------------------------------------------------------------------- too few to show it
+
+
+def found(n: int, effect: float = -2.0, base: float = 3.0) -> Effects:
+    """Two heads on n prompts, one with a clear effect."""
+    rng = np.random.default_rng(1)
+    values = np.full(n, base)
+    change = rng.normal(0, 0.1, (2, n)) + np.array([[effect], [0.0]])
+    return Effects(["0.0.z@END", "0.1.z@END"], values, values + change, ABOUT)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 12])
+def test_p_is_never_below_what_that_many_prompts_can_show(n: int):
+    p = [found(n).p_adjusted(np.random.default_rng(seed)).min() for seed in range(20)]
+    assert min(p) >= 2 / 2**n == least_p(n) or n == 1 == min(p)
+    assert (min(p) < 0.05) == (n >= 6)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_every_place_with_p_says_that_nothing_can_pass(n: int, tmp_path, capsys, tiny: Tiny):
+    words = f"nothing can pass: with {n} independent prompts or templates"
+    few, enough = found(n), found(6)
+    assert any(words in caution for caution in few.cautions()) and enough.cautions() == []
+    report(few, "few", tmp_path, 0)
+    assert words in capsys.readouterr().out
+    assert words in (tmp_path / "effects.json").read_text(encoding="utf-8")
+    assert Effects.load(tmp_path).cautions() == few.cautions()
+    report(enough, "enough", tmp_path, 0)
+    assert "note:" not in capsys.readouterr().out
+    with pytest.raises(PathPatchError, match=words):
+        strongest(few, 1)
+    assert strongest(enough, 1) == ["0.0"]
+    texts = [text.get_text() for text in heat_map(few).findobj(lambda x: hasattr(x, "get_text"))]
+    assert any(words in text.replace("\n", " ") for text in texts)
+    texts = [text.get_text() for text in heat_map(enough).findobj(lambda x: hasattr(x, "get_text"))]
+    assert not any("pass" in text for text in texts)
+    circuit = discover(tiny.model, tiny.prompts[:n], generator(), rule=Rule(rounds=1))
+    independent = len(set(tiny.prompts[:n].templates))
+    words = f"nothing can pass: with {independent} independent"
+    assert words in capsys.readouterr().err
+    assert any(words in caution for caution in circuit.about["cautions"])
+
+
+def test_a_rule_that_asks_for_less_can_pass_with_fewer():
+    assert cautions(np.full(5, 3.0), [], error=0.1) == []
+    assert "never below 0.001" in cautions(np.full(9, 3.0), [], error=0.001)[0]
+
+
+# -------------------------------------------------------------------------------- percent of what
+
+
+def test_near_zero_is_when_the_interval_of_the_mean_holds_zero():
+    rng = np.random.default_rng(2)
+    for n, mean in ((5, 0.8), (20, 0.3), (20, 0.6), (40, -0.3), (40, -0.2)):
+        base = rng.normal(mean, 1, n)
+        low, high = stats.t.interval(0.95, n - 1, base.mean(), stats.sem(base))
+        assert bool(about_base(base)) == (low <= 0 <= high)
+        twice = base.repeat(2)
+        names = [f"{i // 2}" for i in range(2 * n)]
+        assert bool(about_base(twice, names)) == bool(about_base(base))
+    assert "cannot be told from zero (95 % interval -" in about_base(np.array([1.0, -0.5, 0.3]))
+    assert about_base(np.full(3, 2.0)) == about_base(np.array([2.0])) == ""
+    assert about_base(np.zeros(3)) and about_base(np.zeros(1))
+    assert "not on one side of zero" in about_base(np.array([3.0, -1.0]), ["a", "a"])
+    assert about_base(np.array([3.0, 1.0]), ["a", "a"]) == ""
+
+
+def test_percent_of_a_base_near_zero_comes_with_a_warning(tmp_path, capsys):
+    sound, weak = found(8), found(8)
+    weak = replace(weak, base=weak.base - 3 + np.tile([1.0, -0.9], 4))
+    for ask in (Effects.percent, lambda effects: effects.percent_interval(generator())):
+        with pytest.warns(UserWarning, match=r"the mean base 0\.05 cannot be told from zero"):
+            ask(weak)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ask(sound)
+    with pytest.warns(UserWarning, match="some prompts have a base"):
+        weak.mean_of_percents()
+    report(weak, "weak", tmp_path, 0)
+    printed = capsys.readouterr().out
+    assert "mean before 0.050" in printed and "cannot be told from zero" in printed
+    header, row = (tmp_path / "effects.csv").read_text().splitlines()[:2]
+    assert float(dict(zip(header.split(","), row.split(","), strict=True))["mean_base"]) == (
+        pytest.approx(0.05)
+    )
+
+
+# --------------------------------------------------------------------- one number for each prompt
+
+
+def average(logits, prompts):
+    return logit_diff(logits, prompts).mean()
+
+
+def kept_dimension(logits, prompts):
+    return logit_diff(logits, prompts)[..., None]
+
+
+def not_a_number(logits, prompts):
+    values = logit_diff(logits, prompts).clone()
+    values[..., 1] = torch.nan
+    return values
+
+
+def a_list(logits, prompts):
+    return logit_diff(logits, prompts).tolist()
+
+
+WRONG = {
+    average: r"the metric average returned shape \[\] for logits of shape \[",
+    kept_dimension: r"returned shape \[2, 1\] .* of shape \[2\]",
+    a_list: r"the metric a_list returned <class 'list'>",
+    not_a_number: "the metric not_a_number is not a finite number on the prompt 'Then, ",
+}
+
+
+@pytest.mark.parametrize("metric", WRONG, ids=lambda metric: metric.__name__)
+def test_a_metric_must_give_one_number_for_each_prompt(tiny: Tiny, metric):
+    model, prompts = tiny.model, tiny.prompts[:2]
+    asked = {"senders": ["0.1"], "receivers": ["2.0.q"], "metric": metric}
+    tasks = [
+        lambda: path_sweep(model, prompts, **asked),
+        lambda: path_sweep(model, prompts, **asked, options=SweepOptions("literal")),
+        lambda: activation_sweep(model, prompts, ["0.1"], metric),
+        lambda: node_attribution(model, prompts, ["0.1"], metric=metric),
+        lambda: edge_attribution(model, prompts, **asked),
+        lambda: five_treatments(model, prompts, **asked),
+        lambda: Knockout(model, prompts, Ablation(metric=metric)).score(),
+        lambda: discover(model, prompts, generator(), metric=metric),
+    ]
+    for task in tasks:
+        with pytest.raises(PathPatchError, match=WRONG[metric]):
+            task()

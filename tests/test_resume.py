@@ -1,0 +1,228 @@
+"""Finished blocks: taken only where every number is certain to be that of the sweep asked for."""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Tiny
+from test_cost import tight
+
+from pathpatch import PathPatchError, SweepOptions, activation_sweep, answer_prob, logit_diff
+from pathpatch.engine import jobs
+from pathpatch.engine.identity import config, library, metric_source
+from pathpatch.engine.store import Blocks
+
+NODES = ["0.1@END", "1.mlp_out@S2", "embed@S1"]
+SCALE = 1.0
+
+
+def scaled(logits, prompts):
+    return SCALE * helper(logits, prompts)
+
+
+def helper(logits, prompts):
+    return logit_diff(logits, prompts)
+
+
+def with_default(logits, prompts, scale=2.0):
+    return scale * logit_diff(logits, prompts)
+
+
+def of_a_set(logits, prompts):
+    return logit_diff(logits, prompts) * (prompts.direction in {"noising", "denoising", "none"})
+
+
+class Callable_:
+    def __call__(self, logits, prompts):
+        return logit_diff(logits, prompts)
+
+
+def closure(scale: float):
+    def metric(logits, prompts):
+        return scale * logit_diff(logits, prompts)
+
+    return metric
+
+
+def sweep(tiny: Tiny, folder: Path, metric=logit_diff, model=None, memory: float = 2.0):
+    how = SweepOptions(folder=folder, memory=memory)
+    return activation_sweep(model or tiny.model, tiny.prompts, NODES, metric, how).patched
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[int]:
+    """How many senders every block that is computed has."""
+    done, compute = [], jobs.compute
+
+    def count(parcel, prompts, spec, tick=int):
+        done.append(len(spec.senders))
+        return compute(parcel, prompts, spec, tick)
+
+    monkeypatch.setattr(jobs, "compute", count)
+    return done
+
+
+# --------------------------------------------------------------------------------- the metric
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda logits, prompts: logit_diff(logits, prompts),
+        functools.partial(logit_diff),
+        closure(2.0),
+        with_default,
+        Callable_(),
+    ],
+    ids=["lambda", "partial", "closure", "default", "object"],
+)
+def test_a_metric_that_cannot_be_told_from_another_is_refused(tiny: Tiny, tmp_path, metric):
+    with pytest.raises(PathPatchError, match="what would work: a function written with def at the"):
+        sweep(tiny, tmp_path, metric)
+    assert not list(tmp_path.rglob("*.npy"))
+    activation_sweep(tiny.model, tiny.prompts[:1], NODES[:1], metric)  # without a folder it is fine
+
+
+def test_a_named_metric_goes_on_until_what_it_reads_changes(tiny, tmp_path, monkeypatch, counted):
+    first = sweep(tiny, tmp_path, scaled)
+    assert len(counted) == 1
+    assert np.array_equal(sweep(tiny, tmp_path, scaled), first)
+    assert len(counted) == 1, "nothing was computed again"
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    with pytest.raises(PathPatchError, match="another sweep, which differs in metric_source"):
+        sweep(tiny, tmp_path, scaled)
+
+
+def test_a_changed_helper_is_another_metric(monkeypatch):
+    before = metric_source(scaled)
+    monkeypatch.setitem(globals(), "helper", answer_prob)
+    assert metric_source(scaled) != before
+    monkeypatch.setitem(globals(), "helper", object())
+    with pytest.raises(PathPatchError, match="reads 'helper', a object that cannot be compared"):
+        metric_source(scaled)
+    monkeypatch.setitem(globals(), "SCALE", {"a": [torch.ones(2), np.zeros(2), (1, None, "x")]})
+    monkeypatch.setitem(globals(), "helper", logit_diff)
+    there = metric_source(scaled)
+    monkeypatch.setitem(globals(), "SCALE", {"a": [torch.ones(2), np.ones(2), (1, None, "x")]})
+    assert metric_source(scaled) != there
+
+
+def test_the_same_function_elsewhere_is_the_same(tmp_path):
+    text = Path(__file__).read_text(encoding="utf-8")
+    there: dict = {"__name__": "another"}
+    exec(compile("\n\n" + text.split("@pytest.fixture")[0], "other.py", "exec"), there)
+    assert metric_source(there["scaled"]) == metric_source(scaled)
+    assert metric_source(there["of_a_set"]) == metric_source(of_a_set) != metric_source(scaled)
+    assert metric_source(logit_diff) == "logit_diff"
+
+
+# ----------------------------------------------------------------------- the model, the library
+
+
+def test_the_same_weights_with_another_configuration_are_another_model(llama: Tiny, tmp_path):
+    sweep(llama, tmp_path)
+    rope = llama.model.original_model.config.rope_parameters
+    theta = rope["rope_theta"]
+    try:
+        rope["rope_theta"] = 2 * theta
+        with pytest.raises(PathPatchError, match="another sweep, which differs in config"):
+            sweep(llama, tmp_path)
+    finally:
+        rope["rope_theta"] = theta
+
+
+def test_another_version_is_another_sweep(gpt2: Tiny, tmp_path, monkeypatch):
+    sweep(gpt2, tmp_path)
+    assert "torch" in library() and "pathpatch" in library()
+    monkeypatch.setattr("pathpatch.engine.identity.library", lambda: "torch 1.0")
+    with pytest.raises(PathPatchError, match="another sweep, which differs in library"):
+        sweep(gpt2, tmp_path)
+
+
+def test_a_configuration_is_the_same_text_every_time(tiny: Tiny):
+    assert "0x" not in config(tiny.model) and config(tiny.model) == config(tiny.model)
+
+
+# ------------------------------------------------------------------------------- the files
+
+
+def damage(file: Path, how: str) -> None:
+    values = np.load(file)
+    if how == "truncated":
+        file.write_bytes(file.read_bytes()[:-40])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "one bit":
+        content = bytearray(file.read_bytes())
+        content[-50] ^= 1
+        file.write_bytes(bytes(content))
+    else:
+        changed = {"not a number": values * np.nan, "another shape": values[:2], "old": values}
+        with file.open("wb") as out:
+            np.save(out, changed[how])
+
+
+DAMAGE = ("truncated", "empty", "one bit", "not a number", "another shape", "old")
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_block_is_computed_again_and_said(gpt2: Tiny, tmp_path, capsys, counted, how):
+    asked = {"senders": NODES, "receivers": ["2.0.q@END"]}
+    memory = tight(gpt2, **asked).memory
+    first = sweep(gpt2, tmp_path, memory=memory)
+    files = sorted((tmp_path / "blocks").glob("*.npy"))
+    assert len(files) >= 2 and len(counted) == len(files)
+    damage(files[1], how)
+    capsys.readouterr()
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == len(files) + 1
+    said = capsys.readouterr().err
+    assert f"block(s) {files[1].stem} of {len(files)} are damaged or of another sweep" in said
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == len(files) + 1
+
+
+def test_without_sweep_json_foreign_blocks_are_not_taken(gpt2: Tiny, tmp_path, capsys, counted):
+    sweep(gpt2, tmp_path)
+    (tmp_path / "blocks" / "sweep.json").unlink()
+    found = sweep(gpt2, tmp_path, answer_prob)
+    assert "of another sweep" in capsys.readouterr().err
+    expected = activation_sweep(gpt2.model, gpt2.prompts, NODES, answer_prob).patched
+    assert np.array_equal(found, expected)
+    (tmp_path / "blocks" / "sweep.json").write_text("{ half of")
+    computed = len(counted)
+    assert np.array_equal(sweep(gpt2, tmp_path, answer_prob), expected)
+    assert len(counted) == computed, "the blocks say whose they are"
+    assert json.loads((tmp_path / "blocks" / "sweep.json").read_text())["metric"] == "answer_prob"
+
+
+def test_two_sweeps_that_write_at_once_do_not_mix(tmp_path, capsys):
+    mine = Blocks(tmp_path, {"metric": "mine"}, [(1, 2), (1, 2)])
+    (tmp_path / "blocks" / "sweep.json").unlink()  # the other one looked before it was written
+    theirs = Blocks(tmp_path, {"metric": "theirs"}, [(1, 2), (1, 2)])
+    mine[0], theirs[0] = np.zeros((1, 2)), np.ones((1, 2))
+    theirs[1], mine[1] = np.ones((1, 2)), np.zeros((1, 2))
+    assert all((values == 0).all() for values in mine.values())
+    again = Blocks(tmp_path, {"metric": "theirs"}, [(1, 2), (1, 2)])
+    assert list(again) == [0] and (again[0] == 1).all()
+    assert "block(s) 1 of 2" in capsys.readouterr().err
+
+
+def test_stopped_while_a_block_is_written(gpt2: Tiny, tmp_path, monkeypatch, counted):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os, "replace", lambda a, b: stop() if str(b).endswith(".npy") else replace(a, b)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            sweep(gpt2, tmp_path)
+    assert [path.name for path in (tmp_path / "blocks").iterdir()] == ["sweep.json"]
+    found = sweep(gpt2, tmp_path)
+    assert np.array_equal(found, activation_sweep(gpt2.model, gpt2.prompts, NODES).patched)
