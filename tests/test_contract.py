@@ -99,7 +99,7 @@ def test_the_root_is_read_in_an_evening():
 @pytest.mark.parametrize(
     ("pattern", "home"),
     [
-        (r"[\"'.]hook_[a-z]", "nodes"),
+        (r"[\"'.]hook_(?!dict)[a-z]", "nodes"),
         (r"run_with_hooks\(", "forward"),
         (r"add_hook\(", ""),
         (r"import TransformerBridge", "models.load"),

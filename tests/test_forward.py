@@ -133,11 +133,11 @@ def test_refuses_values_that_are_not_numbers(tiny: Tiny):
 
 def test_a_hook_that_never_fires_is_an_error(tiny: Tiny, monkeypatch):
     def forget(ids, fwd_hooks):
-        return None
+        return torch.zeros(*ids.shape, tiny.model.cfg.d_vocab, dtype=torch.float64)
 
     monkeypatch.setattr(tiny.model, "run_with_hooks", forget)
     with pytest.raises(PathPatchError, match="these hooks never fired"):
-        run(tiny.model, tiny.prompts.orig, reads=[LOGITS])
+        run(tiny.model, tiny.prompts.orig, reads=["1.2.z"])
 
 
 @pytest.mark.parametrize("name", ["1.2.z", "1.2.z@S2", "1.kv1.v", "2.1.pattern@END", "embed"])

@@ -157,14 +157,15 @@ def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
     positions, so that a position means the same in all. A prompt without a group is alone.
     Raises: PathPatchError for a prompt that has none.
     """
-    over, there = _over(prompts, rules), {"device": "cpu", "dtype": torch.float64}
+    over = _over(prompts, rules)
     if rules.reference == "zero":
-        return torch.zeros(len(prompts), len(over), **there)
-    own = torch.eye(len(prompts), **there)  # [batch, donor]
+        return torch.zeros(len(prompts), len(over), device="cpu", dtype=torch.float64)
+    own = torch.eye(len(prompts), device="cpu", dtype=torch.float64)  # [batch, donor]
     if rules.reference == "resample":
         return own
     mine, theirs = _templates(prompts), _templates(over)
-    same = torch.tensor([[a == b and a[0] != "" for b in theirs] for a in mine], **there)
+    alike = [[a == b and a[0] != "" for b in theirs] for a in mine]
+    same = torch.tensor(alike, device="cpu", dtype=torch.float64)
     if over is prompts:
         same = same.maximum(own)
     if alone := (same.sum(1) == 0).nonzero().flatten().tolist():
@@ -176,7 +177,7 @@ def donors(prompts: Prompts, rules: Ablation) -> Float[Tensor, "batch donor"]:
         return same / same.sum(1, keepdim=True)
     assert rules.generator is not None
     drawn = [rules.generator.choice(row.nonzero().flatten().numpy()) for row in same]
-    return torch.eye(len(over), **there)[drawn]
+    return torch.eye(len(over), device="cpu", dtype=torch.float64)[drawn]
 
 
 def _over(prompts: Prompts, rules: Ablation) -> Prompts:

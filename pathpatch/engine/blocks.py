@@ -22,9 +22,13 @@ def beside(model: Model, prompts: Prompts) -> Prompts:
     """The prompts with their tensors where the model is: there a metric finds both them and the
     logits. Prompts are made on the CPU, whatever the model."""
     device = device_of(model)
-    tokens = {"orig": prompts.orig.to(device), "new": prompts.new.to(device)}
-    words = {"answer": prompts.answer.to(device), "foil": prompts.foil.to(device)}
-    return replace(prompts, **tokens, **words)
+    return replace(
+        prompts,
+        orig=prompts.orig.to(device),
+        new=prompts.new.to(device),
+        answer=prompts.answer.to(device),
+        foil=prompts.foil.to(device),
+    )
 
 
 def blocks(model: Model, prompts: Prompts) -> list[Prompts]:

@@ -164,4 +164,4 @@ def machine_pairs(kind: str) -> Iterator[Pair]:
             index = dict(zip(labels, slots, strict=True))
             positions = {**index, "S1+1": index["S1"] + 1, "END": slots[-1] + 2}
             texts = template.format(first, second, third), template.format(*corrupt)
-            yield Pair(*texts, f" {io}", f" {s}", positions, group=order)
+            yield Pair(*texts, f" {io}", f" {s}", positions, group=order, template=texts[0])
