@@ -80,6 +80,10 @@ class Node:
         """The name of the hook point where this activation passes."""
         return _HOOKS[self.kind].format(self.layer)
 
+    def is_in(self, model: Model) -> bool:
+        """Whether the model has this hook point. Some families have no attention in some layers."""
+        return self.hook in model.hook_dict
+
     def everywhere(self) -> "Node":
         """The same activation at all positions."""
         return replace(self, at=None)

@@ -56,6 +56,21 @@ def short_prompts(hf_model: Any) -> Int[Tensor, "batch pos"]:
     return torch.stack([some, other]).to(hf_model.device)
 
 
+def longest_prompt(model: Model) -> int | None:
+    """How many tokens a prompt may have, or None. Learned positions end somewhere.
+
+    Of rotary positions two kinds change with the longest prompt that the model has seen, beyond the
+    length of its first training: the numbers would depend on what ran before.
+    """
+    config = model.original_model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        first = rope.get("original_max_position_embeddings")
+        return int(first or config.max_position_embeddings)
+    learned = model.cfg.positional_embedding_type == "standard"
+    return int(model.cfg.n_ctx) if learned else None
+
+
 @torch.no_grad()
 def deaf_kinds(
     model: Model, ids: Int[Tensor, "batch pos"], expected: Float[Tensor, "batch pos vocab"]
@@ -72,7 +87,7 @@ def deaf_kinds(
         (node.hook, _loud(len(ids) + i, len(rows)))
         for i, kind in enumerate(kinds)
         for node in _once_each_layer(model, kind)
-        if node.hook in model.hook_dict
+        if node.is_in(model)
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a write is ignored: this is what is found out here
