@@ -82,7 +82,7 @@ class Node:
 
     def is_in(self, model: Model) -> bool:
         """Whether the model has this hook point. Some families have no attention in some layers."""
-        return self.hook in model.hook_dict
+        return self.hook in model.cfg.hook_names
 
     def everywhere(self) -> "Node":
         """The same activation at all positions."""
@@ -109,6 +109,10 @@ class Node:
                     f"{what} {number} of node {self} is out of range: "
                     f"{model.cfg.model_name} has {what}s 0 to {limit - 1}"
                 )
+        if not self.is_in(model):
+            raise PathPatchError(
+                f"there is no {self}: TransformerBridge gives {model.cfg.model_name} no such place"
+            )
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
