@@ -125,9 +125,10 @@ def _check_model(model: Model, tokens: Tokens) -> None:
             f"were made with another tokenizer, or this tokenizer has more tokens than the model"
         )
     longest = tokens.ids.shape[1]
-    if cfg.positional_embedding_type == "standard" and longest > cfg.n_ctx:
+    if cfg.longest is not None and longest > cfg.longest:
         raise PathPatchError(
-            f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.n_ctx} positions"
+            f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.longest} "
+            f"positions, or computes positions in another way from there on"
         )
 
 

@@ -84,6 +84,10 @@ class Node:
             raise PathPatchError(f"unknown kind {self.kind!r}; {did_you_mean(self.kind, _HOOKS)}")
         return _HOOKS[self.kind].format(self.layer)
 
+    def is_in(self, model: Model) -> bool:
+        """Whether the model has this hook point. Some families have no attention in some layers."""
+        return self.hook in model.cfg.hook_names
+
     def everywhere(self) -> "Node":
         """The same activation at all positions."""
         return replace(self, at=None)
@@ -112,6 +116,10 @@ class Node:
                     f"{what} {number} of node {self} is out of range: "
                     f"{model.cfg.model_name} has {what}s 0 to {limit - 1}"
                 )
+        if not self.is_in(model):
+            raise PathPatchError(
+                f"there is no {self}: TransformerBridge gives {model.cfg.model_name} no such place"
+            )
 
 
 def device_of(model: Model) -> torch.device:

@@ -109,12 +109,18 @@ def test_attention_that_is_not_scaled_is_refused():
         wrap(random_model(GPT2LMHeadModel, config), tiny_tokenizer(), "unscaled")
 
 
-def test_rope_that_depends_on_the_length_goes_to_the_literal_form():
+def test_rope_that_changes_with_the_longest_prompt_seen_is_refused_beyond_its_length():
+    """The original itself gives a short prompt other logits after a long one."""
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    config = LlamaConfig(**{**SIZES, "max_position_embeddings": 8}, rope_parameters=rope)
+    config = LlamaConfig(**{**SIZES, "max_position_embeddings": 12}, rope_parameters=rope)
+    original = random_model(LlamaForCausalLM, config)
+    long, ids = torch.arange(1, 31)[None], torch.arange(1, 15)[None]
+    with torch.no_grad():
+        before, _, after = (original(tokens).logits for tokens in (ids, long, ids))
+    assert (before - after).abs().max() > 1e-3
     model = wrap(random_model(LlamaForCausalLM, config), tiny_tokenizer(), "dynamic")
-    ways = {"senders": heads(model, "S2"), "receivers": ["1.0.v@S2"]}
-    assert path_sweep(model, asked(), **ways).about.engine == "literal"
+    with pytest.raises(PathPatchError, match="has 14 tokens; dynamic knows 12 positions"):
+        run(model, Tokens(ids, {"END": torch.tensor([13])}), reads=[LOGITS])
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

@@ -145,12 +145,12 @@ def layer_weights(model: Model) -> tuple[int, int, int]:
     """How many weights a layer has: in all, of its MLP, and of its keys and values."""
     block = model.blocks[0]
 
-    def count(*modules: Model) -> int:
-        return sum(weight.numel() for module in modules for weight in module.parameters())
+    def count(names: str) -> int:  # some families have other parts in their attention
+        parts = [getattr(block.attn, name) for name in names if hasattr(block.attn, name)]
+        return sum(weight.numel() for part in parts for weight in part.parameters())
 
-    mlp = 0 if model.cfg.attn_only else count(block.mlp)
-    sides = count(block.attn.k, block.attn.v)
-    return count(block.attn.q, block.attn.o) + sides + mlp, mlp, sides
+    mlp = 0 if model.cfg.attn_only else sum(weight.numel() for weight in block.mlp.parameters())
+    return count("qkvo") + mlp, mlp, count("kv")
 
 
 def _bytes(layout: Layout) -> tuple[int, int]:

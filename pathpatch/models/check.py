@@ -51,30 +51,49 @@ def short_prompts(hf_model: Any) -> Int[Tensor, "batch pos"]:
     """Two prompts that begin with the same tokens, and differ in the second half."""
     vocab = hf_model.config.get_text_config().vocab_size
     low, high = vocab // 4, vocab - vocab // 4  # special tokens stand at the ends
+    heads = getattr(hf_model.config.get_text_config(), "num_attention_heads", 0)
+    length = LENGTH + (heads == LENGTH)  # positions must not be mistaken for heads
     generator = torch.Generator().manual_seed(0)
-    some = torch.randint(low, high, (LENGTH,), generator=generator, device="cpu")
-    first = torch.arange(LENGTH, device="cpu") < LENGTH // 2
+    some = torch.randint(low, high, (length,), generator=generator, device="cpu")
+    first = torch.arange(length, device="cpu") < length // 2
     other = torch.where(first, some, low + (some + 1) % (high - low))
     return torch.stack([some, other]).to(hf_model.device)
 
 
+def longest_prompt(model: Model) -> int | None:
+    """How many tokens a prompt may have, or None. Learned positions end somewhere.
+
+    Of rotary positions two kinds change with the longest prompt that the model has seen, beyond the
+    length of its first training: the numbers would depend on what ran before.
+    """
+    config = model.original_model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        first = rope.get("original_max_position_embeddings")
+        return int(first or config.max_position_embeddings)
+    learned = model.cfg.positional_embedding_type == "standard"
+    return int(model.cfg.n_ctx) if learned else None
+
+
 @torch.no_grad()
-def deaf_kinds(
+def deaf_and_odd_kinds(
     model: Model, ids: Int[Tensor, "batch pos"], expected: Float[Tensor, "batch pos vocab"]
-) -> frozenset[str]:
+) -> tuple[frozenset[str], frozenset[str]]:
     """Compare the wrapped model with the logits of the untouched one on the short prompts.
 
-    Returns: the kinds of nodes of which nothing reaches the logits, so that a write is refused.
+    Returns: the kinds of nodes of which nothing reaches the logits, so that a write is refused;
+    and those whose activations are laid out in another way, so that they cannot be used at all.
     Raises: PathPatchError when the logits differ, or when the model looks ahead.
     """
     kinds = sorted(WRITABLE)
     rows = torch.cat([ids, *[ids[:1]] * len(kinds)])  # one more for each kind: there it is written
     tokens = Tokens(rows, {END: torch.full((len(rows),), rows.shape[1] - 1, device=rows.device)})
+    odd: set[str] = set()
     plan = [
-        (node.hook, _loud(len(ids) + i, len(rows)))
+        (node.hook, _loud(len(ids) + i, _layout(model, kind, rows), kind, odd))
         for i, kind in enumerate(kinds)
         for node in _once_each_layer(model, kind)
-        if node.hook in model.hook_dict
+        if node.is_in(model)
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a write is ignored: this is what is found out here
@@ -92,18 +111,27 @@ def deaf_kinds(
     if (logits[0, :half] - logits[1, :half]).abs().max() > allowed:
         raise PathPatchError(f"{name} is not causal: a later token changes earlier logits")
     moved = (logits[len(ids) :] - logits[0]).abs().amax((1, 2))
-    return frozenset(k for k, much in zip(kinds, moved, strict=True) if not much > allowed / 100)
+    deaf = [k for k, much in zip(kinds, moved, strict=True) if not much > allowed / 100]
+    return frozenset(deaf), frozenset(odd)
 
 
 def _once_each_layer(model: Model, kind: str) -> list[Node]:
     return [node for node in grid(model, kind) if not node.head]
 
 
-def _loud(row: int, rows: int) -> Step:
-    """Overwrite one prompt of the batch with loud noise, where the batch comes first."""
+def _layout(model: Model, kind: str, rows: Tensor) -> tuple[int, ...]:
+    """How the activations of a kind begin: [batch, pos] or [batch, pos, head]."""
+    if kind == "pattern":
+        return (len(rows), model.cfg.n_heads, rows.shape[1])
+    return (*rows.shape, model.cfg.n_heads) if kind in ("z", "q", "k", "v") else tuple(rows.shape)
+
+
+def _loud(row: int, layout: tuple[int, ...], kind: str, odd: set[str]) -> Step:
+    """Overwrite one prompt of the batch with loud noise; where that cannot be, the kind is odd."""
 
     def write(activation: Tensor) -> Tensor | None:
-        if len(activation) != rows:
+        if activation.shape[: len(layout)] != layout:
+            odd.add(kind)
             return None
         generator = torch.Generator().manual_seed(0)
         edited, old = activation.clone(), activation[row].double().cpu()

@@ -16,6 +16,8 @@ def ungroup(hf_model: Any) -> int:
     """
     config = hf_model.config
     kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    if getattr(config, "multi_query", False):
+        kv_heads = 1
     group = config.num_attention_heads // kv_heads
     if group == 1:
         return 1

@@ -24,6 +24,7 @@ from pathpatch import (
     SweepOptions,
     Tokens,
     activation_patch,
+    grid,
     heads,
     logit_diff,
     path_patch,
@@ -32,6 +33,7 @@ from pathpatch import (
     wrap,
 )
 from pathpatch.models.tiny import word_tokenizer
+from pathpatch.nodes import KINDS
 
 FILE = Path(__file__).parents[2] / "book/data/families.json"
 ROUNDING = 1e-4  # of the largest logit: some families round through float32
@@ -64,7 +66,8 @@ def row(name: str, kv_heads: int) -> dict[str, Any]:
         return found | {"result": "refused", "why": short(error)}
     except Exception as error:
         return found | {"result": "wrong", "why": f"a traceback: {short(error)}"}
-    found["deaf"] = sorted(model.cfg.deaf)
+    missing = {kind for kind in KINDS if not any(n.is_in(model) for n in grid(model, kind))}
+    found["deaf"] = sorted(model.cfg.deaf | missing)
     return found | {"result": "wrong" if wrong else "right", "why": ", ".join(wrong)}
 
 
@@ -117,6 +120,8 @@ def fast(model: Any) -> str:
     asked, taken = prompts(), []
     for receiver in RECEIVERS:
         at = Node.parse(receiver).at
+        if not Node.parse(receiver).is_in(model):
+            continue  # this family has no such place
         ways = {"senders": heads(model, at)[1::3], "receivers": [receiver], "metric": logit_diff}
         quick, slow = (
             path_sweep(model, asked, **ways, options=SweepOptions(engine))
