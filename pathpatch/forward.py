@@ -117,8 +117,8 @@ def _check_model(model: Model, tokens: Tokens) -> None:
     modules, cfg = all_modules(model), model.cfg
     if any(module.training for module in modules):
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
-    if count_hooks(modules) != cfg.hooks_when_loaded:
-        raise PathPatchError("somebody else's hook is on a module of the model; remove it first")
+    if hooks := foreign_hooks(modules):
+        raise PathPatchError(f"somebody else's hook is on the model, {hooks[0]}; remove it first")
     if (largest := int(tokens.ids.max())) >= cfg.d_vocab:
         raise PathPatchError(
             f"token {largest} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the prompts "
@@ -137,9 +137,12 @@ def all_modules(model: Model) -> list[torch.nn.Module]:
     return list({*model.modules(), *model.original_model.modules()})
 
 
-def count_hooks(modules: Iterable[torch.nn.Module]) -> int:
-    """How many hooks are on the modules of a model. TransformerBridge leaves some of its own."""
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+def foreign_hooks(modules: Iterable[torch.nn.Module]) -> list[str]:
+    """The hooks that neither Hugging Face nor the bridge has put there for its own purposes."""
+    kept = [kind for m in modules for kind in (m._forward_hooks, m._forward_pre_hooks)]
+    hooks = [hook for kind in kept for hook in kind.values()]
+    own = ("transformers.", "transformer_lens.model_bridge.")
+    return [repr(h) for h in hooks if not str(getattr(h, "__module__", "")).startswith(own)]
 
 
 def finite(found: Run) -> Run:

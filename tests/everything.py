@@ -40,7 +40,7 @@ from pathpatch import (
     run,
 )
 from pathpatch.circuits.circuit import Circuit, Edge
-from pathpatch.forward import gradients
+from pathpatch.circuits.gradients import gradients
 from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model, device_of
 
@@ -110,7 +110,7 @@ def own_metric(model: Model, prompts: Prompts) -> Found:
 
 def activations(model: Model, prompts: Prompts) -> Found:
     nodes = [*grid(model, "z", ["END"]), "1.kv0.v@S2", "0.mlp_out+1.resid_pre@S2"]
-    found = activation_sweep(model, prompts, nodes, answer_prob)
+    found = activation_sweep(model, prompts, nodes=nodes, metric=answer_prob)
     return [found.base, found.patched]
 
 

@@ -142,7 +142,7 @@ def test_grids(tiny: Tiny):
 def test_one_patch_is_its_row_of_the_sweep(tiny: Tiny):
     entry = "0.1@S1+1+1.2.q@END"
     found = activation_patch(tiny.model, tiny.prompts, nodes=node_set(entry))
-    row = activation_sweep(tiny.model, tiny.prompts, [entry], answer_prob).patched[0]
+    row = activation_sweep(tiny.model, tiny.prompts, nodes=[entry], metric=answer_prob).patched[0]
     assert answer_prob(found, tiny.prompts).numpy() == pytest.approx(row, abs=EXACT)
     with pytest.raises(PathPatchError, match="the list of nodes to patch is empty"):
         activation_patch(tiny.model, tiny.prompts, nodes=[])

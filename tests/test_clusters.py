@@ -98,8 +98,8 @@ def test_the_same_prompts_five_times_show_no_more_than_once(tiny: Tiny, capsys):
     asked = {"senders": heads(tiny.model, "END"), "receivers": ["logits"]}
     few, many = (path_sweep(tiny.model, some, **asked) for some in (once, five))
     assert few.templates == [""] * 6
-    assert few.p_adjusted(generator()) == pytest.approx(many.p_adjusted(generator()))
-    assert few.interval(generator()) == pytest.approx(many.interval(generator()))
+    assert few.p_adjusted() == pytest.approx(many.p_adjusted())
+    assert few.interval() == pytest.approx(many.interval())
     assert sign_flip_test(many.change, generator()).min() < 0.001, "if each stood alone"
     assert any("30 prompts are copies" in caution for caution in many.cautions())
     assert not any("copies" in caution for caution in few.cautions())
@@ -113,7 +113,7 @@ def test_every_table_has_the_clusters(tiny: Tiny):
     twice = replace(twice, orig=sides[0], new=sides[1])
     trace = causal_trace(tiny.model, twice, ["1.mlp_out@END"], noise=None)
     for effects in (
-        activation_sweep(tiny.model, twice, ["0.1"]),
+        activation_sweep(tiny.model, twice, nodes=["0.1"]),
         node_attribution(tiny.model, twice, ["0.1"]),
         edge_attribution(tiny.model, twice, senders=["0.1"], receivers=["2.0.q"]),
         trace.effects(),
@@ -134,7 +134,7 @@ def found(n: int, effect: float = -2.0, base: float = 3.0) -> Effects:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 12])
 def test_p_is_never_below_what_that_many_prompts_can_show(n: int):
-    p = [found(n).p_adjusted(np.random.default_rng(seed)).min() for seed in range(20)]
+    p = [replace(found(n), seed=seed).p_adjusted().min() for seed in range(20)]
     assert min(p) >= 2 / 2**n == least_p(n) or n == 1 == min(p)
     assert (min(p) < 0.05) == (n >= 6)
 
@@ -191,7 +191,7 @@ def test_near_zero_is_when_the_interval_of_the_mean_holds_zero():
 def test_percent_of_a_base_near_zero_comes_with_a_warning(tmp_path, capsys):
     sound, weak = found(8), found(8)
     weak = replace(weak, base=weak.base - 3 + np.tile([1.0, -0.9], 4))
-    for ask in (Effects.percent, lambda effects: effects.percent_interval(generator())):
+    for ask in (Effects.percent, lambda effects: effects.percent_interval()):
         with pytest.warns(UserWarning, match=r"the mean base 0\.05 cannot be told from zero"):
             ask(weak)
         with warnings.catch_warnings():
@@ -244,7 +244,7 @@ def test_a_metric_must_give_one_number_for_each_prompt(tiny: Tiny, metric):
     tasks = [
         lambda: path_sweep(model, prompts, **asked),
         lambda: path_sweep(model, prompts, **asked, options=SweepOptions("literal")),
-        lambda: activation_sweep(model, prompts, ["0.1"], metric),
+        lambda: activation_sweep(model, prompts, nodes=["0.1"], metric=metric),
         lambda: node_attribution(model, prompts, ["0.1"], metric=metric),
         lambda: edge_attribution(model, prompts, **asked),
         lambda: five_treatments(model, prompts, **asked),

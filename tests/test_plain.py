@@ -33,7 +33,7 @@ CALLS = {
     "path_sweep(model, prompts, senders=LOGITS, receivers=[LOGITS])": "list of senders, got one",
     'path_sweep(model, prompts, senders=["0.1@END"], receivers="logits")': "list of nodes, got the",
     'path_sweep(model, prompts[:0], senders=["0.1@END"], receivers=[LOGITS])': "prompts is empty",
-    'activation_sweep(model, prompts, "0.1@END")': "expected a list of nodes, got the string",
+    'activation_sweep(model, prompts, nodes="0.1@END")': "expected a list of nodes, got the string",
     'windows(model, "mlp_out", "END")': "expected a list of positions, got the string 'END'",
     'windows(model, "mlp_out", ["END"], (-1, 2))': "reach of a window must be a whole",
     'grid(model, "z", "END")': "expected a list of positions, got the string 'END'",

@@ -50,7 +50,9 @@ def closure(scale: float):
 
 def sweep(tiny: Tiny, folder: Path, metric=logit_diff, model=None, memory: float = 2.0):
     how = SweepOptions(folder=folder, memory=memory)
-    return activation_sweep(model or tiny.model, tiny.prompts, NODES, metric, how).patched
+    return activation_sweep(
+        model or tiny.model, tiny.prompts, nodes=NODES, metric=metric, options=how
+    ).patched
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def test_a_metric_that_cannot_be_told_from_another_is_refused(tiny: Tiny, tmp_pa
     with pytest.raises(PathPatchError, match="what would work: a function written with def at the"):
         sweep(tiny, tmp_path, metric)
     assert not list(tmp_path.rglob("*.npy"))
-    activation_sweep(tiny.model, tiny.prompts[:1], NODES[:1], metric)  # without a folder it is fine
+    activation_sweep(
+        tiny.model, tiny.prompts[:1], nodes=NODES[:1], metric=metric
+    )  # without a folder it is fine
 
 
 def test_a_named_metric_goes_on_until_what_it_reads_changes(tiny, tmp_path, monkeypatch, counted):
@@ -191,7 +195,7 @@ def test_without_sweep_json_foreign_blocks_are_not_taken(gpt2: Tiny, tmp_path, c
     (tmp_path / "blocks" / "sweep.json").unlink()
     found = sweep(gpt2, tmp_path, answer_prob)
     assert "of another sweep" in capsys.readouterr().err
-    expected = activation_sweep(gpt2.model, gpt2.prompts, NODES, answer_prob).patched
+    expected = activation_sweep(gpt2.model, gpt2.prompts, nodes=NODES, metric=answer_prob).patched
     assert np.array_equal(found, expected)
     (tmp_path / "blocks" / "sweep.json").write_text("{ half of")
     computed = len(counted)
@@ -225,4 +229,4 @@ def test_stopped_while_a_block_is_written(gpt2: Tiny, tmp_path, monkeypatch, cou
             sweep(gpt2, tmp_path)
     assert [path.name for path in (tmp_path / "blocks").iterdir()] == ["sweep.json"]
     found = sweep(gpt2, tmp_path)
-    assert np.array_equal(found, activation_sweep(gpt2.model, gpt2.prompts, NODES).patched)
+    assert np.array_equal(found, activation_sweep(gpt2.model, gpt2.prompts, nodes=NODES).patched)

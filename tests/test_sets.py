@@ -184,7 +184,7 @@ def test_what_is_restored_is_not_severed(tiny: Tiny):
 def test_activation_patching_knockouts_and_treatments(tiny: Tiny):
     prompts, model = with_twins(tiny), tiny.model
     sets = ["1.kv0.k@S1+1.0.k@S1", f"1.0.k@{FIRST}+1.kv0.k@{LAST}", "1.kv0.k@S1"]
-    found = activation_sweep(model, prompts, sets)
+    found = activation_sweep(model, prompts, nodes=sets)
     assert np.abs(found.patched - found.patched[-1]).max() < EXACT
     assert np.abs(found.change).max() > 1e-3
     knockout = Knockout(model, prompts)

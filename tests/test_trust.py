@@ -135,8 +135,8 @@ def test_a_pattern_that_nobody_reads_cannot_be_written():
     config = GPTJConfig(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, rotary_dim=4)
     model = wrap(random_model(GPTJForCausalLM, config), tiny_tokenizer(), "gptj")
     with pytest.raises(PathPatchError, match=r"gptj ignores what is written at 0\.1\.pattern"):
-        activation_sweep(model, asked(), ["0.1.pattern"])
-    assert abs(activation_sweep(model, asked(), ["0.1.z"]).change).max() > 1e-3
+        activation_sweep(model, asked(), nodes=["0.1.pattern"])
+    assert abs(activation_sweep(model, asked(), nodes=["0.1.z"]).change).max() > 1e-3
 
 
 def test_a_model_is_wrapped_once():
@@ -198,7 +198,7 @@ def test_prompts_of_another_tokenizer_are_refused(gpt2: Tiny):
     foreign = replace(prompts, orig=replace(prompts.orig, ids=(prompts.orig.ids + 1) % WORDS))
     for sweep in (
         lambda: path_sweep(gpt2.model, foreign, senders=["0.1@END"], receivers=[LOGITS]),
-        lambda: activation_sweep(gpt2.model, foreign, ["0.1@END"]),
+        lambda: activation_sweep(gpt2.model, foreign, nodes=["0.1@END"]),
     ):
         with pytest.raises(PathPatchError, match="make the prompts with the model's own tokenizer"):
             sweep()

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pathpatch.errors import PathPatchError
-from pathpatch.forward import Step, attempt, count_hooks
+from pathpatch.forward import Step, attempt, foreign_hooks
 from pathpatch.nodes import WRITABLE, Model, Node, grid
 from pathpatch.prompts import END, Tokens
 
@@ -34,7 +34,7 @@ def check_original(hf_model: Any, tokenizer: Any) -> None:
         )
     if getattr(hf_model.config, "is_encoder_decoder", False):
         raise PathPatchError(f"{name} has an encoder; only decoders that predict the next token do")
-    if count_hooks(hf_model.modules()):
+    if foreign_hooks(hf_model.modules()):
         raise PathPatchError(f"there are hooks on this {name}; remove them before it is wrapped")
     if tokenizer is None:
         raise PathPatchError(f"wrap needs the tokenizer of this {name}, got None")

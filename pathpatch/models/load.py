@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from pathpatch.errors import PathPatchError
-from pathpatch.forward import all_modules, count_hooks
 from pathpatch.models.check import (
     check_original,
     deaf_and_odd_kinds,
@@ -107,7 +106,6 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
         model.cfg.longest = longest_prompt(model)
         model.cfg.deaf, odd = deaf_and_odd_kinds(model, ids, expected)
         model.cfg.hook_names -= {node.hook for kind in odd for node in grid(model, kind)}
-        model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
     except PathPatchError:
         raise
     except Exception as error:  # what the two libraries raise here is of every class
@@ -140,10 +138,7 @@ def native(
     model = build_bridge_from_module(
         module, "TransformerLensNative", tl_config=config, dtype=torch.float64, model_name=name
     )
-    model = _ready(model, tokenizer, group)
-    model(torch.zeros(1, 2, dtype=torch.long, device="cpu"))
-    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))  # its first pass left some
-    return model
+    return _ready(model, tokenizer, group)
 
 
 def _ready(model: Model, tokenizer: Any, group: int) -> Model:
@@ -152,7 +147,6 @@ def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.longest = model.cfg.n_ctx  # tokens of a prompt; None: any number
     model.cfg.hook_names = frozenset(model.hook_dict)
     model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
-    model.cfg.hooks_when_loaded = count_hooks(all_modules(model))
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
 
