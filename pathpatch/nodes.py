@@ -82,7 +82,7 @@ class Node:
 
     def is_in(self, model: Model) -> bool:
         """Whether the model has this hook point. Some families have no attention in some layers."""
-        return self.hook in model.cfg.hook_names
+        return self.hook in model.cfg.places
 
     def everywhere(self) -> "Node":
         """The same activation at all positions."""
@@ -113,6 +113,11 @@ class Node:
             raise PathPatchError(
                 f"there is no {self}: TransformerBridge gives {model.cfg.model_name} no such place"
             )
+
+
+def places(model: Model) -> frozenset[str]:
+    """The names of all hook points of a model. Which of them can be used, `models.check` finds."""
+    return frozenset(model.hook_dict)
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
