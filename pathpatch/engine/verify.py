@@ -46,9 +46,14 @@ def _two(prompts: Prompts) -> Prompts:
     end = prompts.orig.at(END)
     rows = list(dict.fromkeys([int(end.argmin()), int(end.argmax())]))
     some = torch.tensor(rows)
-    sides = {"orig": prompts.orig[some], "new": prompts.new[some]}
-    words = {"answer": prompts.answer[some], "foil": prompts.foil[some]}
-    return replace(prompts, **sides, **words, pairs=tuple(prompts.pairs[row] for row in rows))
+    return replace(
+        prompts,
+        orig=prompts.orig[some],
+        new=prompts.new[some],
+        answer=prompts.answer[some],
+        foil=prompts.foil[some],
+        pairs=tuple(prompts.pairs[row] for row in rows),
+    )
 
 
 def _three(spec: Spec) -> Spec:
