@@ -124,8 +124,7 @@ def _check_model(model: Model, tokens: Tokens) -> None:
             f"token {largest} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the prompts "
             f"were made with another tokenizer, or this tokenizer has more tokens than the model"
         )
-    longest = tokens.ids.shape[1]
-    if cfg.longest is not None and longest > cfg.longest:
+    if cfg.longest is not None and (longest := tokens.ids.shape[1]) > cfg.longest:
         raise PathPatchError(
             f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.longest} "
             f"positions, or computes positions in another way from there on"
@@ -139,8 +138,8 @@ def all_modules(model: Model) -> list[torch.nn.Module]:
 
 def foreign_hooks(modules: Iterable[torch.nn.Module]) -> list[str]:
     """The hooks that neither Hugging Face nor the bridge has put there for its own purposes."""
-    kept = [kind for m in modules for kind in (m._forward_hooks, m._forward_pre_hooks)]
-    hooks = [hook for kind in kept for hook in kind.values()]
+    of_kinds = [kind for m in modules for kind in (m._forward_hooks, m._forward_pre_hooks)]
+    hooks = [hook for kind in of_kinds for hook in kind.values()]
     own = ("transformers.", "transformer_lens.model_bridge.")
     return [repr(h) for h in hooks if not str(getattr(h, "__module__", "")).startswith(own)]
 

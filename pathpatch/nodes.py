@@ -86,7 +86,7 @@ class Node:
 
     def is_in(self, model: Model) -> bool:
         """Whether the model has this hook point. Some families have no attention in some layers."""
-        return self.hook in model.cfg.hook_names
+        return self.hook in model.cfg.places
 
     def everywhere(self) -> "Node":
         """The same activation at all positions."""
@@ -125,6 +125,11 @@ class Node:
 def device_of(model: Model) -> torch.device:
     """Where the model is: whatever meets its values in a pass must be there too."""
     return model.W_E.device
+
+
+def places(model: Model) -> frozenset[str]:
+    """The names of all hook points of a model. Which of them can be used, `models.check` finds."""
+    return frozenset(model.hook_dict)
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together

@@ -448,8 +448,8 @@ def test_refuses_edges_before_any_pass(tiny: Tiny, monkeypatch):
     asked = {"senders": ["0.1"], "receivers": ["1.0.q"]}
     with pytest.raises(PathPatchError, match=r"1\.0\.q cannot be a sender"):
         edge_attribution(tiny.model, tiny.prompts, **asked | {"senders": ["1.0.q"]})
-    monkeypatch.setattr(tiny.model.cfg, "architecture", "OtherForCausalLM")
-    with pytest.raises(PathPatchError, match="the attention of OtherForCausalLM; use sweep"):
+    monkeypatch.setattr("pathpatch.circuits.attribution.why_not_fast", lambda *_: "It does not.")
+    with pytest.raises(PathPatchError, match=r"fast engine\. It does not\.; use path_sweep"):
         edge_attribution(tiny.model, tiny.prompts, **asked)
 
 

@@ -264,3 +264,15 @@ def test_other_kinds_of_models_are_refused_in_a_sentence(name: str):
     hf_model = random_model(getattr(transformers, f"{stem}{end}"), config)
     with pytest.raises(PathPatchError, match=words):
         wrap(hf_model, tiny_tokenizer(), name)
+
+
+def test_a_deep_model_listens_at_every_node():
+    """The noise of the check must not grow from layer to layer until nothing is a number."""
+    config = LlamaConfig(**{**SIZES, "num_hidden_layers": 40})
+    model = wrap(random_model(LlamaForCausalLM, config, torch.float32), tiny_tokenizer(), "deep")
+    assert model.cfg.deaf == frozenset()
+
+
+@pytest.mark.slow
+def test_smollm2_listens_at_every_node(smollm2):
+    assert smollm2.cfg.deaf == frozenset() and smollm2.cfg.longest is None

@@ -96,13 +96,13 @@ def edge_attribution(
     """
     frozen = FROZEN["heads+mlps"](model)
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
+    asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
+    asked["engine"] = _engine(model, prompts, steps)
     if reason := why_not_fast(model, prompts, spec):
         raise PathPatchError(
             f"edge attribution rests on the fast engine. {reason}; use path_sweep, which takes the "
             f"literal four passes there"
         )
-    asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
-    asked["engine"] = _engine(model, prompts, steps)
     parts = (_of_edges(model, block, spec, steps) for block in blocks(model, prompts))
     return table(model, prompts, spec.senders, metric, parts, **asked)
 

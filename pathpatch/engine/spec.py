@@ -89,19 +89,18 @@ class Spec:
 
 
 def check_texts(model: Model, prompts: Prompts) -> None:
-    """Raises: PathPatchError where a prompt's text has other tokens with this model's tokenizer.
+    """Raises: PathPatchError for tokens that this model's tokenizer does not make of their pair.
 
-    Prompts that were made by hand, without a text, are taken as they are.
+    Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
     """
-    noising = prompts.direction == "noising"
-    for tokens, clean in ((prompts.orig, noising), (prompts.new, not noising)):
-        texts = [pair.clean if clean else pair.corrupt for pair in prompts.pairs]
-        rows = zip(texts, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
-        for text, ids, end in rows:
-            wanted = list(model.tokenizer(text)["input_ids"]) if text else ids[: end + 1]
-            if wanted != ids[: end + 1]:
+    for tokens in (prompts.orig, prompts.new):
+        rows = zip(prompts.pairs, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
+        for pair, ids, end in rows:
+            texts = [text for text in (pair.clean, pair.corrupt) if text]
+            wanted = [list(model.tokenizer(text)["input_ids"]) for text in texts]
+            if texts and ids[: end + 1] not in wanted:
                 raise PathPatchError(
-                    f"the prompt {text!r} has the tokens {ids[: end + 1]}, but the tokenizer of "
-                    f"{model.cfg.model_name} makes {wanted} of it; make the prompts with the "
+                    f"a prompt of {texts[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
+                    f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
                     f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
                 )

@@ -34,10 +34,13 @@ def why_not_fast(model: Model, prompts: Prompts, spec: Spec) -> str:
     sent = {node.kind for nodes in spec.senders for node in nodes}
     received = {(node.kind, node.at is None) for node in spec.receivers}
     length = prompts.orig.ids.shape[1]
-    key = (frozenset(sent), frozenset(received), spec.frozen_name, length)
+    metric = logit_diff if spec.metric is logit_diff else answer_prob  # the first has a short cut
+    key = (frozenset(sent), frozenset(received), spec.frozen_name, length, metric)
     known = _known.setdefault(model, {})
     if key not in known:
-        known[key] = _measure(model, beside(model, _two(prompts)), _three(spec))
+        known[key] = _measure(
+            model, beside(model, _two(prompts)), replace(_three(spec), metric=metric)
+        )
     return known[key]
 
 
@@ -46,9 +49,14 @@ def _two(prompts: Prompts) -> Prompts:
     end = prompts.orig.at(END)
     rows = list(dict.fromkeys([int(end.argmin()), int(end.argmax())]))
     some = torch.tensor(rows, device="cpu")
-    pairs = tuple(prompts.pairs[row] for row in rows)
-    sides = prompts.orig[some], prompts.new[some]
-    return Prompts(*sides, prompts.answer[some], prompts.foil[some], pairs, prompts.direction)
+    return replace(
+        prompts,
+        orig=prompts.orig[some],
+        new=prompts.new[some],
+        answer=prompts.answer[some],
+        foil=prompts.foil[some],
+        pairs=tuple(prompts.pairs[row] for row in rows),
+    )
 
 
 def _three(spec: Spec) -> Spec:
@@ -59,23 +67,21 @@ def _three(spec: Spec) -> Spec:
 
 
 def _measure(model: Model, prompts: Prompts, spec: Spec) -> str:
-    name = model.cfg.model_name
-    for metric in (logit_diff, answer_prob):  # one takes a short cut at the unembedding
-        asked = replace(spec, metric=metric)
-        expected = _values(literal_passes, model, prompts, asked)
-        try:
-            found = _values(patch_all, model, prompts, asked)
-        except Exception as error:  # parts that other models lack; what is raised is of every class
-            return f"the fast engine does not know the parts of {name} ({error})"
-        logits = run(model, prompts.orig, reads=[LOGITS])[LOGITS]
-        centred = (logits - logits.mean(-1, keepdim=True)).abs().max()
-        allowed = ROUNDING.get(logits.dtype, 0.06) * (centred if metric is logit_diff else 1)
-        if not (apart := (found - expected).abs().max()) <= allowed:
-            return (
-                f"the fast engine does not know {name}: on two prompts its {metric.__name__} "
-                f"differs by up to {apart:.2g} from the literal form"
-            )
-    return ""
+    name, metric = model.cfg.model_name, spec.metric
+    expected = _values(literal_passes, model, prompts, spec)
+    try:
+        found = _values(patch_all, model, prompts, spec)
+    except Exception as error:  # parts that other models lack; what is raised is of every class
+        return f"the fast engine does not know the parts of {name} ({error})"
+    logits = run(model, prompts.orig, reads=[LOGITS])[LOGITS]  # [batch, vocab]
+    centred = (logits - logits.mean(-1, keepdim=True)).abs().max()
+    allowed = ROUNDING.get(logits.dtype, 0.06) * (centred if metric is logit_diff else 1)
+    if (apart := (found - expected).abs().max()) <= allowed:
+        return ""
+    return (
+        f"the fast engine does not know {name}: on two prompts its {metric.__name__} differs by up "
+        f"to {apart:.2g} from the literal form"
+    )
 
 
 def _values(form: _Forms, model: Model, prompts: Prompts, spec: Spec) -> Tensor:

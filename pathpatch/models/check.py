@@ -111,7 +111,7 @@ def deaf_and_odd_kinds(
     if (logits[0, :half] - logits[1, :half]).abs().max() > allowed:
         raise PathPatchError(f"{name} is not causal: a later token changes earlier logits")
     moved = (logits[len(ids) :] - logits[0]).abs().amax((1, 2))
-    deaf = [k for k, much in zip(kinds, moved, strict=True) if not much > allowed / 100]
+    deaf = [k for k, much in zip(kinds, moved, strict=True) if much <= allowed / 100]
     return frozenset(deaf), frozenset(odd)
 
 
@@ -134,7 +134,7 @@ def _loud(row: int, layout: tuple[int, ...], kind: str, odd: set[str]) -> Step:
             odd.add(kind)
             return None
         generator = torch.Generator().manual_seed(0)
-        edited, old = activation.clone(), activation[row].double().cpu()
+        edited, old = activation.clone(), activation[0].double().cpu()  # as without any write
         noise = torch.randn(old.shape, generator=generator, device="cpu").double()
         edited[row] = (LOUD * (1 + old.std()) * noise).to(edited)
         return edited

@@ -21,7 +21,7 @@ from pathpatch.models.devices import check_device
 from pathpatch.models.prepare import exact_rms_norms, ungroup
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
-from pathpatch.nodes import Model, grid
+from pathpatch.nodes import Model, grid, places
 
 TINY = ("tiny-gpt2", "tiny-llama")
 
@@ -105,7 +105,7 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
         model.cfg.model_name = name  # of some families the bridge has a name of its own
         model.cfg.longest = longest_prompt(model)
         model.cfg.deaf, odd = deaf_and_odd_kinds(model, ids, expected)
-        model.cfg.hook_names -= {node.hook for kind in odd for node in grid(model, kind)}
+        model.cfg.places -= {node.hook for kind in odd for node in grid(model, kind)}
     except PathPatchError:
         raise
     except Exception as error:  # what the two libraries raise here is of every class
@@ -145,7 +145,7 @@ def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
     model.cfg.design = None  # `handmade.build` says here what it wrote
     model.cfg.longest = model.cfg.n_ctx  # tokens of a prompt; None: any number
-    model.cfg.hook_names = frozenset(model.hook_dict)
+    model.cfg.places = places(model)
     model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
