@@ -68,12 +68,12 @@ def forward(model: Model, prompts: Prompts) -> Found:
 
 def patches(model: Model, prompts: Prompts) -> Found:
     """Values of a run, values from the CPU, and what a function returns, written."""
-    source = run(model, prompts.new, reads=SEEN)
+
     zeros = torch.zeros(len(prompts), model.cfg.d_model, dtype=model.W_E.dtype, device="cpu")
     kept = run(model, prompts.orig, reads=[LOGITS], writes={Node("mlp_out", 1, at="END"): zeros})
     twice = {Node("mlp_out", 0): lambda value: 2 * value}
     more = run(model, prompts.orig, reads=[LOGITS], writes=twice)
-    logits = [activation_patch(model, prompts.orig, source, nodes=[node]) for node in SEEN]
+    logits = [activation_patch(model, prompts, nodes=[node]) for node in SEEN]
     logits += [kept[LOGITS], more[LOGITS]]
     values = [metric(x, prompts) for x in logits for metric in (logit_diff, answer_prob)]
     return [value.cpu().double().numpy() for value in values]
@@ -154,7 +154,7 @@ def knockouts(model: Model, prompts: Prompts) -> Found:
 
 
 def discovery(model: Model, prompts: Prompts) -> Found:
-    rule = Rule(error=1.1, least=0, look=0.5, rounds=2)
+    rule = Rule(error=1.0, least=0, least_attention=0.5, rounds=2)
     found = discover(model, prompts, np.random.default_rng(0), rule=rule)
     assert len(found.edges) > 10
     return [np.array(sorted(edge.change for edge in found.edges))]

@@ -13,7 +13,7 @@ from exercises.checks import labs
 def report(tmp_path, monkeypatch):
     monkeypatch.setattr(audit, "REPORT", tmp_path / "audit.json")
     monkeypatch.setattr(audit, "PARTS", {"good": good, "bad": bad})
-    monkeypatch.setattr(audit, "git", lambda *command: "abc" if "HEAD" in command else "")
+    monkeypatch.setattr(audit, "git", lambda *command: "abc" if "rev-parse" in command else "")
     return tmp_path / "audit.json"
 
 

@@ -48,7 +48,8 @@ def imported(module: str) -> list[str]:
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{module} imports relative to itself"
-            found.append(str(node.module))
+            inside = node.module == "pathpatch"
+            found += [f"pathpatch.{a.name}" for a in node.names] if inside else [str(node.module)]
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
     return [name.removeprefix("pathpatch.") for name in found if name.split(".")[0] == "pathpatch"]

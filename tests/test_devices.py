@@ -29,6 +29,7 @@ from pathpatch import (
     tiny_model,
 )
 from pathpatch.__main__ import main
+from pathpatch.engine.identity import config, digest, library
 from pathpatch.engine.jobs import Parcel
 from pathpatch.models import weights as weights_module
 from pathpatch.models.tiny import tiny_tokenizer
@@ -81,7 +82,7 @@ def test_what_the_pretended_device_refuses(gpt2: Tiny):
 
 
 # What is made on the CPU, whatever the model: prompts, and weights before they are moved.
-MADE_ON_THE_CPU = {"prompts", "models.tiny", "handmade.designs", "handmade.build"}
+MADE_ON_THE_CPU = {"prompts", "tasks.pairs", "models.tiny", "handmade.designs", "handmade.build"}
 FACTORIES = {factory.__name__ for factory in _device_constructors()}
 
 
@@ -138,7 +139,7 @@ def test_a_device_that_is_not_here_is_refused(capsys, tmp_path):
     with pytest.raises(PathPatchError, match=r"cannot be loaded in torch.int8; .*float32"):
         load_model("tiny-gpt2", torch.int8)
     command = ["sweep", "--model", "tiny-gpt2", "--prompts", "4", "--out", str(tmp_path)]
-    assert main([*command, "--device", "cuda"]) == 1
+    assert main([*command, "--device", "cuda"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: a model in torch.float32 cannot be on the device 'cuda'")
     assert said.count("\n") == 1
@@ -162,13 +163,14 @@ def test_a_command_computes_in_the_dtype_asked_for(dtype: str, tmp_path, monkeyp
 def test_a_worker_is_told_the_dtype_and_the_device(monkeypatch):
     model = tiny_model("gpt2", 0, torch.bfloat16)
     with elsewhere(model):
-        name, dtype, device, _ = Parcel(model).__reduce__()[1][1]
+        name, dtype, device, *_ = Parcel(model).__reduce__()[1][1]
     assert (name, dtype, device) == ("tiny-gpt2", torch.bfloat16, str(PLACE))
     loaded = []
     monkeypatch.setattr(
         "pathpatch.engine.jobs.load_model", lambda *asked: loaded.append(asked) or model
     )
-    recipe = (name, dtype, "cuda:1", fingerprint(model))
+    made_of = (fingerprint(model), digest(config(model)), library())
+    recipe = (name, dtype, "cuda:1", *made_of)
     assert Parcel(None, recipe).model is model and loaded == [(name, dtype, "cuda:1")]
 
 

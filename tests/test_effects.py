@@ -48,15 +48,19 @@ def test_whether_every_sender_is_one_head(name: str, one_head: bool):
 
 
 def test_two_kinds_of_percent_by_hand():
-    assert EFFECTS.mean_of_percents() == pytest.approx([0, (-50 - 75) / 2, 50], abs=1e-12)
+    assert EFFECTS.table()["percent_mean_of_ratios"].tolist() == pytest.approx(
+        [0, (-50 - 75) / 2, 50], abs=1e-12
+    )
     low, high = EFFECTS.percent_interval().T
     assert (low[0], high[0]) == (0, 0)
     assert (low[1], high[1]) == pytest.approx((-75, -50))  # each prompt drawn twice
     assert (low[2], high[2]) == pytest.approx((50, 50))  # half of the base on both
     zero = replace(EFFECTS, base=np.array([-1.0, 1.0]))
-    assert np.isnan(zero.percent()).all()
-    assert np.isfinite(zero.mean_of_percents()).all()
-    assert np.isnan(replace(EFFECTS, base=np.array([0.0, 1.0])).mean_of_percents()).all()
+    with pytest.warns(UserWarning, match="cannot be told from zero"):
+        assert np.isnan(zero.percent()).all()
+    assert np.isfinite(zero.table()["percent_mean_of_ratios"]).all()
+    one = replace(EFFECTS, base=np.array([0.0, 1.0]))
+    assert np.isnan(one.table()["percent_mean_of_ratios"]).all()
 
 
 def test_templates_are_drawn_and_flipped_together():

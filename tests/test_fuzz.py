@@ -166,7 +166,7 @@ class Drawn:
         positions["END"] = lengths - 1
         sides = [Tokens(side, positions) for side in ids]
         words = torch.randint(VOCABULARY, (2, n), generator=generator)
-        pairs = tuple(Pair(f"clean {i}", f"corrupt {i}", "", "") for i in range(n))
+        pairs = tuple(Pair("", "", "", "") for i in range(n))
         prompts = Prompts(*sides, *words, pairs)
         return prompts.swapped() if self.swap else prompts
 

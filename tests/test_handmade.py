@@ -211,14 +211,15 @@ def test_every_mutant_gets_a_number_wrong():
     assert not alive
 
 
-def test_a_mutant_that_changes_no_number_gets_every_number_right():
+def test_a_mutant_that_changes_no_number_is_noticed_by_the_next_pass():
     (mutant,) = [mutant for mutant in mutants.ALL if mutant.__name__ in NO_NUMBER]
     for name, effect in [(name, effect) for name, effect in EFFECTS if effect.receivers]:
         try:
-            found = literal(make(name), effect, mutant, every=7)
+            with pytest.raises(PathPatchError, match="somebody else's hook"):
+                literal(make(name), effect, mutant, every=7)  # the hooks that it left are there
+                literal(make(name), effect, mutant, every=7)
         finally:
             make(name).model.reset_hooks()
-        assert (found - effect.change).abs().max() < EXACT
 
 
 def test_direct_and_total_effects_part_where_they_should():

@@ -198,7 +198,7 @@ def test_means_over_other_prompts(tiny: Tiny):
 
 def test_who_counts_for_whom():
     texts = ("Then, Anna and Paul said to", "Then, Lucy and Mary said to", " Anna", " Paul")
-    other = ("Anna and Paul said to", "Lucy and Mary said to", " Anna", " Paul")
+    other = ("Then, Anna and Paul said", "Then, Lucy and Mary said", " Anna", " Paul")
     pairs = [
         Pair(*texts, {"S2": 3}, "ABBA 1"),
         Pair(*texts, {"S2": 3}, "ABBA 1"),

@@ -145,7 +145,10 @@ def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, caps
     ("name", "option"),
     [
         *(("discover", option) for option in ("--rounds 0", "--rounds 1.5", "--error 2")),
-        *(("discover", option) for option in ("--error nan", "--least -1", "--look 1.1")),
+        *(
+            ("discover", option)
+            for option in ("--error nan", "--least -1", "--least-attention 1.1")
+        ),
         *(("circuit", option) for option in ("--random-sets -1", "--runs 0", "--steps 0")),
         *(("trace", option) for option in ("--draws -1", "--draws 0", "--sigmas nan")),
         *(("trace", option) for option in ("--seed -1", "--reach -1 2", "--sigmas inf")),

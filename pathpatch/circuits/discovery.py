@@ -85,7 +85,8 @@ def discover(
         sweeps = list(_round(model, prompts, receivers, metric, options))
         if not rounds:
             noted = cautions(sweeps[0].base, sweeps[0].templates, rule.error)
-            print("".join(f"note: {caution}\n" for caution in noted), end="", file=sys.stderr)
+            for caution in noted if not options.quiet else ():
+                print(f"note: {caution}", file=sys.stderr)
         edges += _passing(sweeps, generator, rule)
         paths = sum(len(effects.senders) for effects in sweeps)
         names = [[str(node) for node in nodes] for nodes in (doors, receivers)]

@@ -58,6 +58,7 @@ def strongest(effects: Effects, n: int) -> list[str]:
         raise PathPatchError(
             "no head lowers the metric with a corrected p below 0.05; "
             "try more prompts, or more templates (fewer than six can never show it)"
+            + "".join(f"; {caution}" for caution in effects.cautions())
         )
     nodes = [effects.senders[i][0] for i in order]
     return [f"{node.layer}.{node.head}" for node in nodes]

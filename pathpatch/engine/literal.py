@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pathpatch.engine.spec import Spec
 from pathpatch.forward import run
+from pathpatch.metrics import per_prompt
 from pathpatch.nodes import LOGITS, Model
 from pathpatch.paths import passes_c_and_d
 from pathpatch.prompts import Prompts
@@ -32,6 +33,6 @@ def literal_passes(model: Model, prompts: Prompts, spec: Spec) -> tuple[Tensor, 
             else:
                 patched = {node: a[node] for node in nodes}
                 logits = run(model, prompts.orig, reads=[LOGITS], writes=patched)[LOGITS]
-            yield [i], spec.metric(logits, prompts)[None]
+            yield [i], per_prompt(spec.metric, logits, prompts)[None]
 
-    return spec.metric(b[LOGITS], prompts), passes()
+    return per_prompt(spec.metric, b[LOGITS], prompts), passes()

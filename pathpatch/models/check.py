@@ -53,6 +53,7 @@ def short_prompts(hf_model: Any) -> Int[Tensor, "batch pos"]:
     low, high = vocab // 4, vocab - vocab // 4  # special tokens stand at the ends
     heads = getattr(hf_model.config.get_text_config(), "num_attention_heads", 0)
     length = LENGTH + (heads == LENGTH)  # positions must not be mistaken for heads
+    length = min(length, getattr(hf_model.config, "max_position_embeddings", length))
     generator = torch.Generator().manual_seed(0)
     some = torch.randint(low, high, (length,), generator=generator, device="cpu")
     first = torch.arange(length, device="cpu") < length // 2

@@ -166,7 +166,9 @@ def four_passes(
     a = one("A", prompts.new, senders, {}, {})
     freeze = {node: b.found[node] for node in frozen if node not in senders}
     c = one("C", prompts.orig, receivers, freeze, {node: a.found[node] for node in senders})
-    d = one("D", prompts.orig, [], {}, {node: c.found[node] for node in receivers})
+    patch = {node: c.found[node] for node in receivers if node.kind != "logits"}
+    d = one("D", prompts.orig, [], {}, patch)
+    d.found.update({node: c.found[node] for node in receivers if node.kind == "logits"})
     return FourPasses(senders, receivers, shown, positions, [a, b, c, d])
 
 
