@@ -117,8 +117,8 @@ def _check_model(model: Model, tokens: Tokens) -> None:
     modules, cfg = all_modules(model), model.cfg
     if any(module.training for module in modules):
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
-    if hooks := foreign_hooks(modules):
-        raise PathPatchError(f"somebody else's hook is on the model, {hooks[0]}; remove it first")
+    if hooks := foreign_hooks(modules) - cfg.own_hooks:
+        raise PathPatchError(f"somebody else's hook is on the model, {min(hooks)}; remove it first")
     if (largest := int(tokens.ids.max())) >= cfg.d_vocab:
         raise PathPatchError(
             f"token {largest} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the prompts "
@@ -136,12 +136,12 @@ def all_modules(model: Model) -> list[torch.nn.Module]:
     return list({*model.modules(), *model.original_model.modules()})
 
 
-def foreign_hooks(modules: Iterable[torch.nn.Module]) -> list[str]:
+def foreign_hooks(modules: Iterable[torch.nn.Module]) -> Set[str]:
     """The hooks that neither Hugging Face nor the bridge has put there for its own purposes."""
     of_kinds = [kind for m in modules for kind in (m._forward_hooks, m._forward_pre_hooks)]
     hooks = [hook for kind in of_kinds for hook in kind.values()]
     own = ("transformers.", "transformer_lens.model_bridge.")
-    return [repr(h) for h in hooks if not str(getattr(h, "__module__", "")).startswith(own)]
+    return {repr(h) for h in hooks if not str(getattr(h, "__module__", "")).startswith(own)}
 
 
 def finite(found: Run) -> Run:

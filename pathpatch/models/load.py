@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pathpatch.errors import PathPatchError
+from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.models.check import (
     check_original,
     deaf_and_odd_kinds,
@@ -146,6 +147,7 @@ def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.design = None  # `handmade.build` says here what it wrote
     model.cfg.longest = model.cfg.n_ctx  # tokens of a prompt; None: any number
     model.cfg.places = places(model)
+    model.cfg.own_hooks = foreign_hooks(all_modules(model))  # of some families the bridge has more
     model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
     return model.eval().requires_grad_(False)
