@@ -122,7 +122,7 @@ def test_save_and_load(tiny: Tiny, tmp_path):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
-    for module in ("engine.cost", "engine.jobs"):
+    for module in ("engine.cost", "engine.literal"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     with pytest.raises(PathPatchError, match=words):
         activation_sweep(tiny.model, tiny.prompts, nodes=nodes)

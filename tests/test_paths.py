@@ -185,7 +185,7 @@ def test_the_exam_accepts_the_library(tiny: Tiny):
 @pytest.mark.parametrize("mutant", mutants.ALL, ids=lambda mutant: mutant.__name__)
 def test_the_exam_rejects_a_wrong_path_patch(llama: Tiny, mutant):
     try:
-        with pytest.raises(AssertionError):
+        with pytest.raises((AssertionError, PathPatchError)):  # or the next pass finds its hooks
             exam(mutant, llama)
     finally:
         llama.model.reset_hooks()

@@ -83,8 +83,7 @@ def compare(model: Any, original: Any) -> list[str]:
     """What differs from the truth: logits, patches of single heads, paths from single heads."""
     asked = prompts()
     ids, new = asked.orig.ids, asked.new.ids
-    everything = run(model, asked.orig, reads=[*heads(model), "logits@END"])
-    source = run(model, asked.new, reads=heads(model))
+    everything = run(model, asked.orig, reads=["logits@END"])
     plain = truth.forward(original, ids)
     found = {"logits": (everything["logits@END"], plain)}
     if len(truth.projections(original)) != zoo.LAYERS:
@@ -100,11 +99,11 @@ def compare(model: Any, original: Any) -> list[str]:
             value[:, -1, part] = a[i][:, -1, part]
             return value
 
-        patched = activation_patch(model, asked.orig, source, nodes=[node])
+        patched = activation_patch(model, asked, nodes=[node])
         found[f"patch {node}"] = patched, truth.forward(original, ids, z=write)
         for receiver, depth in (("logits@END", None), ("1.resid_post@END", 2)):
             ways = {"senders": [node], "receivers": [receiver], "frozen": heads(model)}
-            ours = path_patch(model, asked.orig, everything, source, **ways)
+            ours = path_patch(model, asked, **ways)
             theirs = truth.path_patch(original, ids, new, (layer, head), zoo.HEADS, depth)
             found[f"{node} to {receiver}"] = ours, theirs
     return differ(found, plain)
