@@ -106,7 +106,7 @@ def path_patch_by_hooks() -> Iterator[Case]:
 
         def call(f, q=q, h=sender, r=receiver, at=at, rows=rows, end=end):
             ids, new = q.prompts.orig.ids, q.prompts.new.ids
-            with patch("pathpatch.forward._forward", _by_hand_only):
+            with patch("pathpatch.forward.attempt", _by_hand_only):
                 logits = f(q.model, ids, new, h, r, q.prompts.orig.at(at))
             if not isinstance(logits, Tensor) or logits.shape[:2] != ids.shape:
                 raise Wrong(

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, cached_property
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from pathpatch import (
     activation_patch,
     run,
 )
+from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.nodes import as_nodes, heads, mlps
 
 Pass = dict[Node, Tensor]
@@ -183,7 +185,9 @@ class Question:
         hold = [(name, lambda value, hook, name=name: own[name]) for name in points]
         with self.model.hooks(fwd_hooks=hold), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "numerics may differ": they shall
-            return self.c(self.frozen, self.patch)
+            known = foreign_hooks(all_modules(self.model))  # else `run` refuses to run beside them
+            with mock.patch.object(self.model.cfg, "own_hooks", known):
+                return self.c(self.frozen, self.patch)
 
     def at_positions(self, mask: Tensor) -> Tensor:
         """The logits of D when h is patched and R set wherever the mask [batch, pos] says."""
