@@ -77,7 +77,8 @@ def passes(made: HandMade, state: State, shown: list[Node]) -> dict[str, DrawnPa
     x, done = find_prompt(made, state), dict[str, DrawnPass]()
     rows = [Node("pattern", n.layer, n.head, at=n.at) for n in shown if n.kind == "z"]
     for name, origin in plan(made, state).items():
-        writes = {node: done[source].read[node] for node, source in origin.items()}
+        handed = {node: done[source].read[node] for node, source in origin.items()}
+        writes = {node: value for node, value in handed.items() if node.kind != "logits"}
         tokens = x.new if name == "A" else x.orig
         reads = [*heads(made.model), *mlps(made.model), *shown, *rows]
         read = run(made.model, tokens, reads=reads, writes=writes)

@@ -134,7 +134,7 @@ def watch(own_desk, monkeypatch, *steps) -> list[str]:
     """What `watch` prints after each of several edits."""
     monkeypatch.setattr(terminal, "PAUSE", 0)
     printed: list[list[str]] = [[]]
-    monkeypatch.setattr(terminal, "say", lambda text: printed[-1].append(text))
+    monkeypatch.setattr(terminal, "print_now", lambda text: printed[-1].append(text))
     todo = iter(steps)
 
     def once() -> bool:
