@@ -35,7 +35,14 @@ def fuzz(sample: bool) -> Figures:
     """Ten times as many random examples, new ones at every run, in each test that draws them"""
     some = ["tests/test_deltas.py"] if sample else ["tests"]
     profile = {"HYPOTHESIS_PROFILE": "sample" if sample else "audit"}
+    if not sample:
+        profile["PATHPATCH_FUZZ"] = "2000"
     return {"tests": pytest("-m", "hypothesis", *some, **profile)}
+
+
+def families(sample: bool) -> Figures:
+    """Every architecture that can be built small, against hooks on the untouched model"""
+    return {"rows": pytest("tests/families", **({} if sample else {"PATHPATCH_AUDIT": "1"}))}
 
 
 def answers(sample: bool) -> Figures:
@@ -94,7 +101,7 @@ def bench(sample: bool) -> Figures:
 
 
 PARTS: dict[str, Callable[[bool], Figures]] = {
-    part.__name__: part for part in (fuzz, answers, install, bench)
+    part.__name__: part for part in (fuzz, families, answers, install, bench)
 }
 
 

@@ -295,7 +295,7 @@ def main(sample: bool) -> None:
     OUT.write_text(json.dumps(results, indent=1))
     missed = [k for k, v in results.items() if isinstance(v, dict) and missed_target(v)]
     print(f"written: {OUT.relative_to(OUT.parent.parent)}")
-    if missed:
+    if missed and not sample:  # beside other work a ratio says little
         sys.exit(f"below the wanted ratio, or over the planned memory: {'; '.join(missed)}")
 
 
