@@ -172,8 +172,7 @@ def _reader(model: Model, tokens: Tokens, node: Node, found: Run) -> Step:
 def writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
     parts = parts_of(model, tokens, node)
     if node.kind == "logits":
-        why = "they come last, and a run reads them before it writes"
-        raise PathPatchError(f"the logits cannot be written: {why}")
+        raise PathPatchError("the logits cannot be written: a run reads them before it writes")
     if node.kind in model.cfg.deaf:
         raise PathPatchError(
             f"{model.cfg.model_name} ignores what is written at {node}: nothing that it computes "
