@@ -100,13 +100,14 @@ def audit() -> str:
 def families() -> str:
     """A row for each architecture, plain and with shared keys and values."""
     rows = [
-        "| architecture | heads | result | fast | not to be written |",
+        "| architecture | heads | result | fast | ignored |",
         "| --- |" + " --- |" * 4,
     ]
     for row in json.loads((BOOK / "data" / "families.json").read_text(encoding="utf-8")):
-        heads = "plain" if row["kv_heads"] == 4 else "shared keys"
+        heads = "plain" if row["kv_heads"] == 4 else "shared"
         deaf = ", ".join(f"`{kind}`" for kind in row["deaf"])
-        cells = (f"`{row['family']}`", heads, row["result"], row["fast"], deaf)
+        name, fast = row["family"].removesuffix("ForCausalLM"), row["fast"].replace("@END", "")
+        cells = (f"`{name}`", heads, row["result"], fast, deaf)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
