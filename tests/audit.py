@@ -96,7 +96,8 @@ def bench(sample: bool) -> Figures:
     """Speed, memory and exactness of sweeps on the real model"""
     say("tests/bench.py", *["sample"] * sample, cwd=ROOT)
     found = json.loads((ROOT / "out" / "bench.json").read_text())
-    ratios = {name: row["ratio"] for name, row in found.items() if "ratio" in row}
+    rows = {name: row for name, row in found.items() if isinstance(row, dict)}
+    ratios = {name: row["ratio"] for name, row in rows.items() if "ratio" in row}
     return {f"ratio, {name}": round(ratio, 1) for name, ratio in ratios.items()}
 
 
