@@ -185,8 +185,10 @@ def test_the_exam_accepts_the_library(tiny: Tiny):
 @pytest.mark.parametrize("mutant", mutants.ALL, ids=lambda mutant: mutant.__name__)
 def test_the_exam_rejects_a_wrong_path_patch(llama: Tiny, mutant):
     try:
-        with pytest.raises((AssertionError, PathPatchError)):  # or the next pass finds its hooks
+        with pytest.raises((AssertionError, PathPatchError)) as caught:
             exam(mutant, llama)
+        if isinstance(caught.value, PathPatchError):  # and for no other reason
+            assert "somebody else's hook" in str(caught.value)
     finally:
         llama.model.reset_hooks()
 
