@@ -255,3 +255,16 @@ def test_a_metric_must_give_one_number_for_each_prompt(tiny: Tiny, metric):
     for task in tasks:
         with pytest.raises(PathPatchError, match=WRONG[metric]):
             task()
+
+
+@pytest.mark.parametrize("engine", ["fast", "literal"])
+def test_a_metric_that_fails_only_after_a_patch_is_refused_too(tiny: Tiny, engine: str):
+    asked = []
+
+    def late(logits, prompts):
+        asked.append(logits)
+        return logit_diff(logits, prompts) * (1.0 if len(asked) == 1 else torch.nan)
+
+    ways = {"senders": ["0.1"], "receivers": ["2.0.q"], "metric": late}
+    with pytest.raises(PathPatchError, match="is not a finite number"):
+        path_sweep(tiny.model, tiny.prompts[:2], **ways, options=SweepOptions(engine))
