@@ -1,118 +1,204 @@
-"""What a check consists of: calls, what is right, and what each known mistake gives.
+"""What a check consists of: calls that are drawn, and the solution with every mistake built in.
 
-A check names a mistake by its *result*: it computes what the mistake would give and compares. So
-it does not matter how the learner came to make it.
+A check is the literal solution of an exercise, with one more argument: `slip("words")` says whether
+the mistake of these words is made at this place. Without a slip it gives what is right; with one,
+or two, what somebody gets who makes them. So a mistake is named by experiment, and only where it
+explains every call.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations, islice
+from random import Random
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from exercises.checks.compare import same
+from exercises.room.plain import Array, from_plain, to_plain
+from exercises.room.room import Reply
 
-CLOSE = 1e-5  # all models are float64, but a learner may store a value as float32
+Made = frozenset[str]  # the mistakes that are made
+NONE: Made = frozenset()
 
 
 class Wrong(Exception):
     """An answer of the wrong form. The message says what came and what would be right."""
 
 
+class UntouchedError(Exception):
+    """The answer is still the empty one."""
+
+
+class Slips:
+    """Which mistakes are made; `asked`: those that could have been, in the order of the code."""
+
+    def __init__(self, made: Made = NONE) -> None:
+        self.made, self.asked = made, dict[str, None]()
+
+    def __call__(self, words: str) -> bool:
+        self.asked[words] = None
+        return words in self.made
+
+
 @dataclass(frozen=True)
 class Case:
-    """One call of the learner's function.
-
-    shown: the call as one would write it. mistakes: words -> what the mistake gives, or a function
-    that computes all of them, for when they are needed. advice: what to try when no known mistake
-    fits. given: the model, prompts and tensors that are handed out; they must be as before
-    afterwards, without hooks.
-    """
+    """One call. shown: as one would write it. args: in the order of the function's own."""
 
     shown: str
-    call: Callable[[Any], Any]
-    expected: Any
-    mistakes: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
+    args: tuple[Any, ...] = ()
+    results: dict[Made, Any] = field(default_factory=dict, compare=False)
+
+
+Draw = Callable[[Random], Iterator[Case]]
+
+
+def _nothing(case: Case, reply: Reply) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """How an exercise is checked.
+
+    solve: the solution, `solve(*args, slip=...)`. draw: cases without end, of which `count` decide
+    and the next ones may tell two mistakes apart. advice: what to try when nothing fits. rule: what
+    else must hold of a call, in words where it does not ("" otherwise). examine: in place of a
+    comparison, for answers of which more than one is right: it raises Wrong.
+    """
+
+    solve: Callable[..., Any]
+    draw: Draw
+    count: int
     advice: str = ""
-    given: tuple[Any, ...] = ()
+    rule: Callable[[Case, Reply], str] = _nothing
+    examine: Callable[[Any], None] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the arguments."""
+        return [name for name in inspect.signature(self.solve).parameters if name != "slip"]
 
 
-Cases = Callable[[], Iterator[Case]]
-CHECKS: dict[str, Cases] = {}  # name of the learner's function -> its cases
+CHECKS: dict[str, Check] = {}  # name of the learner's function -> its check
 
 
-def checks(cases: Cases) -> Cases:
-    """Register a generator of cases under its name, which is that of the learner's function."""
-    CHECKS[cases.__name__] = cases
-    return cases
+def check(draw: Draw, count: int, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Register a solution with its slips under its name, which is that of the learner's function.
+
+    more: advice and rule, as in `Check`.
+    """
+
+    def register(solve: Callable[..., Any]) -> Callable[..., Any]:
+        CHECKS[solve.__name__] = Check(solve, draw, count, **more)
+        return solve
+
+    return register
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two results are equal, up to rounding."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        if one.shape != other.shape:
-            return False
-        return bool(((one.double() - other.double()).abs() < CLOSE).all())
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if _is_list(one) and _is_list(other):
-        return len(one) == len(other) and all(map(same, one, other))
-    if _is_number(one) and _is_number(other):
-        return abs(float(one) - float(other)) < CLOSE
-    return type(one) is type(other) and bool(one == other)
+def examined(examine: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Register a function that looks at an answer without arguments, under the same name."""
+    shown = f"{examine.__name__}()"
+    draw = lambda random: iter([Case(shown)])  # noqa: E731  one call, nothing to draw
+    CHECKS[examine.__name__] = Check(lambda *, slip: None, draw, 1, examine=examine)
+    return examine
 
 
-def form(of: Any) -> str:
-    """The kind of a result, with its shape: what must agree before the numbers can."""
-    if isinstance(of, Tensor):
-        return f"a tensor of shape {list(of.shape)}"
-    if isinstance(of, Mapping):
-        return f"a dict with the keys {', '.join(sorted(map(str, of)))}" if of else "an empty dict"
-    if _is_list(of):
-        return f"a {type(of).__name__} of {len(of)}"
-    if _is_number(of):
-        return "a number"
-    return "nothing (None)" if of is None else f"a {type(of).__name__}"
+class Trial:
+    """A check with a seed: its cases, made when they are needed, and what comes out of each."""
+
+    def __init__(self, function: str, seed: int) -> None:
+        self.check = CHECKS[function]
+        self._drawn = self.check.draw(Random(f"{function} {seed}"))
+        self._cases: list[Case] = []
+
+    def case(self, number: int) -> Case:
+        missing = number + 1 - len(self._cases)
+        self._cases += islice(self._drawn, max(0, missing))
+        return self._cases[number]
+
+    def result(self, number: int, made: Made = NONE) -> Any:
+        """What the solution gives with these mistakes, as a plain value; None: it fails."""
+        case = self.case(number)
+        if made not in case.results:
+            try:
+                found = self.check.solve(*case.args, slip=Slips(made))
+                case.results[made] = from_plain(to_plain(found))
+            except Exception:
+                if not made:
+                    raise
+                case.results[made] = None
+        return case.results[made]
+
+    @cache  # noqa: B019  a trial lives as long as the process
+    def slips(self, made: Made = NONE) -> tuple[str, ...]:
+        """The mistakes that can be made beside those that are."""
+        found: dict[str, None] = {}
+        for number in range(self.check.count):
+            slips = Slips(made)
+            try:
+                self.check.solve(*self.case(number).args, slip=slips)
+            except Exception:
+                if not made:
+                    raise
+            found |= slips.asked
+        return tuple(words for words in found if words not in made)
+
+    def hypotheses(self) -> Iterator[Made]:
+        """One mistake, then two."""
+        yield from (frozenset({words}) for words in self.slips())
+        yield from map(frozenset, combinations(self.slips(), 2))
 
 
-def contrast(got: Any, expected: Any) -> tuple[str, str]:
-    """Two results that are not the same, each in a line: where they differ most."""
-    if isinstance(got, Mapping) and isinstance(expected, Mapping) and got.keys() == expected.keys():
-        for key in got:
-            if not same(got[key], expected[key]):
-                one, other = contrast(got[key], expected[key])
-                return f"{key}: {one}", f"{key}: {other}"
-    if isinstance(got, Tensor) and isinstance(expected, Tensor) and got.shape == expected.shape:
-        off = (got.double() - expected.double()).abs().nan_to_num(torch.inf)
-        where = [int(i) for i in np.unravel_index(int(off.argmax()), off.shape)]
-        one, other = (f"{x[tuple(where)].item():.6g}" for x in (got, expected))
-        if where:
-            one += f" at {where}, where it is most off ({form(got)})"
-        return one, other
-    return describe(got), describe(expected)
+@cache
+def trial(function: str, seed: int) -> Trial:
+    """Cases are drawn and solved once for each process."""
+    return Trial(function, seed)
+
+
+# What can be done wrong with any result, after it was computed rightly.
+AFTER: dict[str, Callable[[Any], Any]] = {
+    "the sign is turned round": lambda x: -x,
+    "the mean over the prompts is taken: one result for each prompt is wanted": lambda x: x.mean(0),
+    "every prompt has the mean over the prompts": lambda x: x.mean(0, keepdim=True).expand_as(x),
+    "every prompt has the result of the first one": lambda x: x[:1].expand_as(x),
+    "only the first prompt is returned": lambda x: x[0],
+    "only the first prompt is returned, as a batch of one": lambda x: x[:1],
+    "the prompts are in the reverse order": lambda x: x.flip(0),
+    "probabilities are returned, and not logits": lambda x: x.softmax(-1),
+    "log-probabilities are returned, and not logits": lambda x: x.log_softmax(-1),
+    "there is an axis too many in front": lambda x: x[None],
+    "there is an axis too many at the end": lambda x: x[..., None],
+    "the two axes have changed places": lambda x: x.mT,
+    "everything is summed up to one number": lambda x: x.sum(),
+    "only the prompts are summed up": lambda x: x.sum(0),
+}
+
+
+def afterwards(words: str, right: Any) -> Any:
+    """A right plain value with one of `AFTER` done to it; None where that cannot be."""
+    if isinstance(right, dict):
+        found = {key: afterwards(words, value) for key, value in right.items()}
+        return None if any(value is None for value in found.values()) else found
+    if not isinstance(right, Array) or not right.values.ndim:
+        return None
+    try:
+        values = AFTER[words](right.values.double())
+    except RuntimeError:
+        return None
+    return Array(values, right.kind, right.dtype)
+
+
+def fits(got: Any, right: Any) -> bool:
+    """Whether a mistake gives what came; one that fails gives nothing."""
+    return right is not None and same(got, right)
 
 
 def with_keys(found: Any, keys: Iterable[str]) -> dict[str, Any]:
     """A dict that has these keys. Raises: Wrong for anything else."""
+    from exercises.checks.compare import describe
+
     if isinstance(found, dict) and found.keys() == set(keys):
         return found
     what = f"the keys {[*found]}" if isinstance(found, dict) else describe(found)
     raise Wrong(f"came back {what}\n  expected  a dict with the keys {[*keys]}")
-
-
-def describe(of: Any) -> str:
-    """A result in a line."""
-    if isinstance(of, Mapping):
-        return "; ".join(f"{key}: {describe(x)}" for key, x in of.items()) or form(of)
-    if isinstance(of, list | tuple) and any(isinstance(x, Tensor) for x in of):
-        return f"{form(of)}, the first of which is {describe(of[0])}"
-    text = form(of) if isinstance(of, Tensor) and of.ndim else repr(of)
-    return text if len(text) < 300 else text[:300] + " ..."
-
-
-def _is_number(x: Any) -> bool:
-    return hasattr(x, "__float__") and getattr(x, "ndim", 0) == 0 and not isinstance(x, bool)
-
-
-def _is_list(x: Any) -> bool:
-    return isinstance(x, Sequence) and not isinstance(x, str | bytes)

@@ -1,192 +1,228 @@
-"""Judge one function: run its cases, and find words for what is off."""
+"""Judge one function: run its cases in the room, and find words for what is off."""
 
-import functools
-import inspect
 import linecache
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import exercises.checks  # noqa: F401  every check, by name
 from exercises.catalogue import Exercise
-from exercises.checks.cases import CHECKS, Case, Wrong, contrast, form, same
-from exercises.checks.fences import (
-    TooLongError,
-    copies,
-    from_outside,
-    in_time,
-    put_back,
-    same_conditions,
-)
+from exercises.checks.cases import Trial, UntouchedError, Wrong, trial
+from exercises.checks.compare import contrast, form, rows_off, same, shape
+from exercises.checks.naming import name_mistake
+from exercises.room.outside import from_outside
+from exercises.room.room import Reply, RoomError, Session, session
 
 Function = Callable[..., Any]
 LIMIT = 60.0  # seconds of processor time for one call
+SEED = int(os.environ.get("EXERCISES_SEED", 5))  # of the cases; an instructor takes another
 NOTHING = "The function returned nothing. Is there a `return`? (`print` only shows a value.)"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """state: passed, failed, untouched, or handed in (an open question)."""
+    """state: passed, failed, untouched, or handed in (an open question). printed: by the answer."""
 
     state: str
     text: str
+    printed: str = ""
 
     @property
     def right(self) -> bool:
         return self.state in ("passed", "handed in")
 
 
-def judge(exercise: Exercise, function: Function, limit: float = LIMIT) -> Verdict:
-    """Run all cases of an exercise. The first one that is off ends it, with its message."""
+def judge(
+    exercise: Exercise, source: Function | Path, limit: float = LIMIT, seed: int = SEED
+) -> Verdict:
+    """Run all cases of an exercise in the room. The first one that is off ends it, in words.
+
+    source: the function, or the file that has it. limit: seconds of processor time for one call.
+    seed: of the cases that are drawn.
+    """
     label = f"{exercise.id} {exercise.function}"
-    if borrowed := from_outside(function):
-        return Verdict(
-            "failed",
-            f"{label}: the function uses `{'` and `'.join(borrowed)}` from outside. In a notebook "
-            "that may be left over from another cell.\n  Use only what the function is given.",
-        )
-    done: list[Case] = []
-    with same_conditions():
-        for case in (cases := CHECKS[exercise.function]()):
+    if callable(source) and (borrowed := from_outside(source)):
+        return _borrowed(label, borrowed)
+    try:
+        with same_conditions(), session(source, exercise.function, limit) as opened:
+            return Judging(exercise, opened, limit, seed).verdict()
+    except RoomError as error:
+        return Verdict("failed", f"{label}: the process in which it ran has ended ({error}).")
+    except Exception as error:
+        if not callable(source) or trial_error(error):
+            raise
+        return Verdict("failed", f"{label}: the function cannot be handed over: {error}.")
+
+
+def trial_error(error: Exception) -> bool:
+    """Whether an error is ours, and not one of pickling a function."""
+    return "pickle" not in f"{type(error).__name__} {error}".lower()
+
+
+def _borrowed(label: str, names: list[str]) -> Verdict:
+    return Verdict(
+        "failed",
+        f"{label}: the function uses `{'` and `'.join(names)}` from outside. In a notebook "
+        "that may be left over from another cell.\n  Use only what the function is given.",
+    )
+
+
+class Judging:
+    """One answer, with what it returned in each case."""
+
+    def __init__(self, exercise: Exercise, opened: Session, limit: float, seed: int) -> None:
+        self.exercise, self.opened, self.limit, self.seed = exercise, opened, limit, seed
+        self.trial: Trial = trial(exercise.function, seed)
+        self.replies: dict[int, Reply] = {}
+
+    def reply(self, number: int) -> Reply:
+        if number not in self.replies:
+            case, names = self.trial.case(number), self.trial.check.names
+            call = self.opened.call
+            self.replies[number] = call(self.exercise.function, names, case.args, self.limit)
+        return self.replies[number]
+
+    def returned(self, number: int) -> Any:
+        """What the answer returned; None where that was nothing."""
+        return self.reply(number).result
+
+    def verdict(self) -> Verdict:
+        e, count = self.exercise, self.trial.check.count
+        label = f"{e.id} {e.function}"
+        for number in range(count):
             try:
-                problem = _problem(case, function, limit, done, cases)
-            except NotImplementedError as error:
-                if str(error).startswith(exercise.id):
-                    return Verdict("untouched", f"{label}: not written yet.")
-                problem = _exception(error, function, case)
+                problem = self.problem(number)
+            except UntouchedError:
+                return Verdict("untouched", f"{label}: not written yet.")
             if problem:
-                return Verdict("failed", f"{label}: not yet.\n{problem}\n  Next: {_next(exercise)}")
-            done.append(case)
-    if exercise.kind == "open question":
-        return Verdict("handed in", f"{label}: in good form. Now mark it with the scheme.")
-    calls = "the call" if len(done) == 1 else f"all {len(done)} calls"
-    return Verdict("passed", f"{label}: right, on {calls}.")
+                ask = f'hint("{e.id}"), or python -m exercises hint {e.id}'
+                text = f"{label}: not yet.\n{problem}\n  Next: think again, or ask: {ask}"
+                return Verdict("failed", text, self.reply(number).printed)
+        printed = self.reply(0).printed
+        if e.kind == "open question":
+            return Verdict("handed in", f"{label}: in good form. Now mark it with the scheme.")
+        calls = "the call" if count == 1 else f"all {count} calls"
+        return Verdict("passed", f"{label}: right, on {calls}.{self._settings()}", printed)
+
+    def _settings(self) -> str:
+        left = dict.fromkeys(name for reply in self.replies.values() for name in reply.settings)
+        return "".join(
+            f"\n  It leaves {name} changed, for everything that runs after it." for name in left
+        )
+
+    def problem(self, number: int) -> str:
+        """What is wrong with one call; nothing: "". Raises: UntouchedError."""
+        case, check, reply = self.trial.case(number), self.trial.check, self.reply(number)
+        called = f"  called    {case.shown}"
+        if reply.error.get("kind") == "NotImplementedError":
+            if reply.error["text"].startswith(self.exercise.id):
+                raise UntouchedError
+        if reply.error:
+            return _exception(reply.error, called)
+        if reply.late is not None:
+            late = f"it had not come back after {reply.late:g} seconds, and was stopped"
+            return f"{called}\n  But {late}. Is there a loop that never ends?"
+        if not reply.returned:
+            return f"{called}\n  But it ended the whole process, with exit code {reply.died}."
+        if reply.changed:
+            return f"{called}\n  {_changed(reply.changed[0])}"
+        if reply.result is None:
+            return f"{called}\n  {NOTHING}"
+        if broken := check.rule(case, reply):
+            return f"{called}\n  {broken}"
+        if check.examine is not None:
+            try:
+                check.examine(reply.result)
+            except Wrong as error:
+                return f"{called}\n  {error}"
+            return ""
+        expected = self.trial.result(number)
+        if same(reply.result, expected):
+            return ""
+        return "\n".join([called, *self._difference(number, reply, expected)])
+
+    def _difference(self, number: int, reply: Reply, expected: Any) -> list[str]:
+        came, wanted = contrast(reply.result, expected)
+        lines = [f"  came back {came}", f"  expected  {wanted}"]
+        if named := name_mistake(self.trial, number, self.returned):
+            return [*lines, f"  {named}"]
+        if shape(reply.result) != shape(expected):
+            return [*lines, f"  That is {form(reply.result)}; expected is {form(expected)}."]
+        if rows := rows_off(reply.result, expected):
+            lines.append(f"  {rows}")
+        if number:
+            right = "the call" if number == 1 else f"the {number} calls"
+            lines.append(f"  It is right on {right} before this one.")
+        lines += _passes(reply.passes)
+        return [*lines, f"  {self.trial.check.advice}"]
 
 
-def _next(exercise: Exercise) -> str:
-    return f'think again, or ask: hint("{exercise.id}"), or python -m exercises hint {exercise.id}'
+def _changed(what: str) -> str:
+    if " " in what:
+        return f"Afterwards {what}."
+    return (
+        f"Your function changed its argument {what} in place: whoever uses it next gets other "
+        "values. Change a copy."
+    )
 
 
-def _problem(
-    case: Case, function: Function, limit: float, done: list[Case], rest: Iterable[Case]
-) -> str:
-    """What is wrong with one call; nothing: "". Raises: NotImplementedError."""
-    called = f"  called    {case.shown}"
-    try:
-        got = _call(case, function, limit)
-    except NotImplementedError:
-        raise
-    except Wrong as error:
-        return f"{called}\n  {error}"
-    except TooLongError as error:
-        return f"{called}\n  But {error}. Is there a loop that never ends?"
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        return _exception(error, function, case)
-    if same(got, case.expected):
-        return ""
-    came, wanted = contrast(got, case.expected)
-    lines = [called, f"  came back {came}", f"  expected  {wanted}"]
-    if named := _fitting(got, _mistakes(case)):
-        for other in done:
-            named = _narrow(named, other, other.expected)
-        lines.append(_when(_narrow_by_calls(named, rest, function, limit)))
-    elif form(got) != form(case.expected):
-        lines.append(f"  That is {form(got)}; expected is {form(case.expected)}.")
-    else:
-        lines += _by_key(got, case) or [f"  {case.advice}"]
-    return "\n".join(lines)
-
-
-def _call(case: Case, function: Function, limit: float) -> Any:
-    """The result. Raises: what the function raises, and Wrong when it leaves something changed."""
-    before = copies(case.given)
-    try:
-        got = in_time(lambda: case.call(_returning(function)), limit)
-    finally:
-        left = put_back(case.given, before)
-    if left:
-        raise Wrong(left)
-    return torch.from_numpy(got) if isinstance(got, np.ndarray) else got
-
-
-def _returning(function: Function) -> Function:
-    """The function, but nothing is not an answer."""
-
-    @functools.wraps(function)
-    def asked(*given: Any) -> Any:
-        found = function(*given)
-        if found is None:
-            raise Wrong(NOTHING)
-        return found
-
-    return asked
-
-
-def _mistakes(case: Case) -> Mapping[str, Any]:
-    return case.mistakes() if callable(case.mistakes) else case.mistakes
-
-
-def _fitting(got: Any, mistakes: Mapping[str, Any]) -> list[str]:
-    return [words for words, gives in mistakes.items() if same(got, gives)]
-
-
-def _narrow_by_calls(
-    named: list[str], rest: Iterable[Case], function: Function, limit: float
-) -> list[str]:
-    """Of several mistakes that give the same in one call, those that fit the other calls too."""
-    for case in rest:
-        if len(named) < 2:
-            break
-        try:
-            named = _narrow(named, case, _call(case, function, limit))
-        except Exception:
-            break
-    return named
-
-
-def _narrow(named: list[str], case: Case, got: Any) -> list[str]:
-    mistakes = _mistakes(case)
-    return [w for w in named if w not in mistakes or same(got, mistakes[w])] or named
-
-
-def _when(named: list[str], of: str = "T") -> str:
-    return f"  {of}his is what comes out when " + ",\n    or when ".join(named) + "."
-
-
-def _by_key(got: Any, case: Case) -> list[str]:
-    """The mistakes that explain a part of a dict, where none explains all of it."""
+def _passes(passes: list[dict[str, Any]]) -> list[str]:
+    """The forward passes that a call made, a line each."""
     lines = []
-    for key, right in case.expected.items() if isinstance(got, Mapping) else ():
-        parts = {words: gives[key] for words, gives in _mistakes(case).items()}
-        if not same(got[key], right) and (named := _fitting(got[key], parts)):
-            lines.append(_when(named, f"{key}: t"))
-    return lines
+    for i, one in enumerate(passes[:6], 1):
+        parts = [f"{word} {_some(one[key])}" for key, word in DONE if one[key]]
+        lines.append(f"    {i}. on {one['of']}{': ' if parts else ''}{'; '.join(parts)}")
+    if len(passes) > 6:
+        lines.append(f"    and {len(passes) - 6} more")
+    return ["  The passes of this call:", *lines] if lines else []
 
 
-def _exception(error: BaseException, function: Function, case: Case) -> str:
+DONE = (("writes", "writes"), ("reads", "reads"))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _exception(error: dict[str, Any], called: str) -> str:
     """The learner's own line first, then where it went from there."""
-    file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", "")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file]
+    frames = error["frames"]
+    own = [frame for frame in frames if frame[0] == error["file"]]
     lines = []
     if own:
-        line = linecache.getline(file, own[-1].lineno or 0).strip()
-        lines.append(f"  your line {own[-1].lineno}:  {line or '(not shown here)'}")
-    lines.append(f"  raised    {type(error).__name__}: {error}")
+        file, number, _, line = own[-1]
+        line = (line or linecache.getline(file, number)).strip()
+        lines.append(f"  your line {number}:  {line or '(not shown here)'}")
+    lines.append(f"  raised    {error['kind']}: {error['text']}")
     if not own:
-        lines.append(f"  It takes {_signature(function)}; see the call below.")
-    elif frames[-1].filename != file:
-        last = frames[-1]
-        lines.append(f"  deep in   {last.name}, {last.filename}, line {last.lineno}")
-    return "\n".join([*lines, f"  called    {case.shown}"])
+        lines.append(f"  It takes {error['takes']}; see the call below.")
+    elif frames[-1][0] != error["file"]:
+        file, number, name, _ = frames[-1]
+        lines.append(f"  deep in   {name}, {file}, line {number}")
+    return "\n".join([*lines, called])
 
 
-def _signature(function: Function) -> str:
+@contextmanager
+def same_conditions() -> Iterator[None]:
+    """What a check draws does not change what the learner draws next, and the reverse.
+
+    And one thread: on models this small, more only wait for one another, on a busy machine seconds.
+    """
+    drawn, rng, threads = random.getstate(), torch.get_rng_state(), torch.get_num_threads()
+    dtype = torch.get_default_dtype()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
     try:
-        return str(inspect.signature(function))
-    except (TypeError, ValueError):
-        return "something that cannot be called like this"
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
+        torch.set_rng_state(rng)
+        random.setstate(drawn)

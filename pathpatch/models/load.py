@@ -158,14 +158,15 @@ def tiny_model(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    layers: int = 3,
 ) -> Model:
     """A small random model with its own word tokenizer, for tests and exercises.
 
     `gpt2`: LayerNorm, learned positions, multi-head attention. `llama`: RMSNorm, rotary positions,
-    grouped queries (two key/value heads for six query heads), gated MLP. Three layers each. The
-    same numbers are drawn for every device.
+    grouped queries (two key/value heads for six query heads), gated MLP. The same numbers are drawn
+    for every device.
 
     Raises: PathPatchError for another kind, and for a device or dtype that is not available.
     """
-    hf_model = tiny_hf(kind, seed, dtype).to(check_device(device, dtype))
+    hf_model = tiny_hf(kind, seed, dtype, layers).to(check_device(device, dtype))
     return wrap(hf_model, tiny_tokenizer(), f"tiny-{kind}")

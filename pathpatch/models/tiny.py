@@ -9,16 +9,18 @@ from pathpatch.errors import PathPatchError
 from pathpatch.tasks.ioi import NAMES, PLACES, TEMPLATES, THINGS
 
 
-def tiny_hf(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+def tiny_hf(
+    kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, layers: int = 3
+) -> Any:
     """The Hugging Face model inside `tiny_model`, before its keys and values are ungrouped."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
     common = {"vocab_size": len(tiny_tokenizer()), "bos_token_id": None, "eos_token_id": None}
     if kind == "gpt2":
-        shape = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 64}
+        shape = {"n_embd": 24, "n_layer": layers, "n_head": 4, "n_positions": 64}
         hf_model = GPT2LMHeadModel(GPT2Config(**common, **shape))
     elif kind == "llama":
-        shape = {"num_hidden_layers": 3, "num_attention_heads": 6, "num_key_value_heads": 2}
+        shape = {"num_hidden_layers": layers, "num_attention_heads": 6, "num_key_value_heads": 2}
         sizes = {"hidden_size": 24, "intermediate_size": 40, "max_position_embeddings": 64}
         hf_model = LlamaForCausalLM(LlamaConfig(**common, **shape, **sizes))
     else:

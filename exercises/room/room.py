@@ -1,0 +1,152 @@
+"""The door of the room: start the process, hand in a function and arguments, get plain values."""
+
+import atexit
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from exercises.room.inputs import pack
+from exercises.room.plain import from_plain
+
+START = 300.0  # seconds for the process to load torch, on a machine that is busy otherwise
+
+
+class RoomError(Exception):
+    """The process of the room is gone, or said something that is no reply."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one call.
+
+    result: a plain value; there is one if `returned`. error: kind, text, frames of an exception.
+    late: the limit in seconds, where it did not come back. died: the exit code, where it ended the
+    process. changed: arguments that are not as before, in words. settings: settings of the process
+    that are not. passes: what `passes.noted` saw. printed: what the function printed.
+    """
+
+    returned: bool = False
+    result: Any = None
+    error: dict[str, Any] = field(default_factory=dict)
+    late: float | None = None
+    died: int | None = None
+    changed: list[str] = field(default_factory=list)
+    settings: list[str] = field(default_factory=list)
+    passes: list[dict[str, Any]] = field(default_factory=list)
+    printed: str = ""
+
+
+class Session:
+    """A learner's functions in the room. trouble: what could not be read, in words."""
+
+    def __init__(self, line: Connection, opened: dict[str, Any]) -> None:
+        self._line = line
+        self.trouble = str(opened["trouble"])
+        self.functions = [str(name) for name in opened["names"]]
+
+    def call(self, function: str, names: list[str], args: tuple[Any, ...], limit: float) -> Reply:
+        """Call a function once. names: of the arguments. limit: seconds of processor time."""
+        order = {"do": "call", "function": function, "names": names, "args": pack(args)}
+        self._line.send_bytes(pickle.dumps(order | {"limit": limit}))
+        reply = _read(self._line, START + 10 * limit)
+        returned = "result" in reply
+        result = from_plain(reply.pop("result")) if returned else None
+        return Reply(returned, result, **reply)
+
+
+class _Room:
+    """The server process, which stays warm for the next check."""
+
+    def __init__(self) -> None:
+        self.line, other = Pipe()
+        paths = [path or os.getcwd() for path in sys.path]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "exercises.room.server", str(other.fileno())],
+            pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        other.close()
+
+    def close(self) -> None:
+        self.line.close()
+        self.process.kill()
+        self.process.wait()
+
+
+_rooms: list[_Room] = []  # none, or the one that is warm
+
+
+def warm() -> None:
+    """Start the room, so that the first check need not wait."""
+    if not _rooms or _rooms[0].process.poll() is not None:
+        leave()
+        _rooms.append(_Room())
+
+
+@atexit.register
+def leave() -> None:
+    """End the process."""
+    while _rooms:
+        _rooms.pop().close()
+
+
+@contextmanager
+def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Iterator[Session]:
+    """Open the room for a function (name: by which it is called), or for all those of a file.
+
+    Raises: RoomError when the process is gone.
+    """
+    warm()
+    line = _rooms[0].line
+    try:
+        line.send_bytes(pickle.dumps(_order(source, name, limit)))
+        yield Session(line, _read(line, START + 100 * limit))
+        line.send_bytes(pickle.dumps({"do": "close"}))
+        if line.recv_bytes() != b"closed":
+            raise RoomError("the room was left untidy")
+    except (OSError, EOFError, RoomError) as error:
+        leave()
+        raise RoomError(str(error) or type(error).__name__) from error
+    except BaseException:  # Ctrl-C, or an error of ours, in the middle of a call
+        leave()
+        raise
+
+
+def _order(source: Callable[..., Any] | Path, name: str, limit: float) -> dict[str, Any]:
+    if isinstance(source, Path):
+        return {"do": "open", "path": str(source), "limit": limit}
+    module = sys.modules.get(getattr(source, "__module__", None) or "")
+    by_value = module is not None and module.__name__.partition(".")[0] not in OURS
+    if by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        data = cloudpickle.dumps(source)
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
+    return {"do": "open", "function": name, "pickle": data, "sys.path": sys.path}
+
+
+OURS = ("__main__", "pathpatch", "exercises", "torch", "builtins")
+
+
+def _read(line: Connection, patience: float) -> dict[str, Any]:
+    if not line.poll(patience):
+        raise RoomError("no reply")
+    try:
+        return dict(json.loads(line.recv_bytes()))
+    except (ValueError, TypeError) as error:
+        raise RoomError(f"not a reply: {error}") from error
