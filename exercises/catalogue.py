@@ -1,6 +1,7 @@
 """What exercises there are. `catalogue.json` is written by `python -m solutions build`."""
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
+WORK = Path(os.environ.get("EXERCISES_WORK") or FOLDER / "work")  # the learner's copies
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,8 @@ def of(name: str) -> dict[str, Any]:
 
 
 def record(name: str, **changes: Any) -> None:
-    """Change fields of one exercise. What was passed once stays passed until it is reset."""
-    row = of(name)
-    if row["state"] == "passed":
-        changes.pop("state", None)
-    row |= changes
+    """Change fields of one exercise. The state is that of the last check; passed: of the first."""
+    row = of(name) | changes
     if row["state"] == "passed" and not row["passed"]:
         row["passed"] = f"{datetime.now():%Y-%m-%d %H:%M}"
     _write(read() | {name: row})

@@ -16,7 +16,6 @@ import torch
 from hypothesis import settings
 
 from exercises import catalogue, progress
-from exercises.checks import labs
 from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
@@ -28,7 +27,6 @@ settings.register_profile("sample", max_examples=20, **COMMON)
 settings.register_profile("audit", max_examples=1000, **COMMON)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repository")
 settings.load_profile(PROFILE)
-labs.SEED = int(os.environ.get("EXERCISES_SEED", labs.SEED))
 torch.set_num_threads(1)  # on tiny models more threads only wait for one another
 
 
@@ -89,10 +87,10 @@ def as_oracle(node, tokens: Tokens):
 
 @pytest.fixture
 def own_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A learner's folder: fresh exercise files, and progress of its own."""
+    """A learner's folder of copies: fresh exercise files, and progress of its own."""
     for stem, text in catalogue.pages().items():
         (tmp_path / f"{stem}.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    monkeypatch.setattr(catalogue, "WORK", tmp_path)
     monkeypatch.setattr(progress, "FILE", tmp_path / "progress.json")
     return tmp_path
 

@@ -5,7 +5,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,26 @@ NOTHING = "The function returned nothing. Is there a `return`? (`print` only sho
 
 @dataclass(frozen=True)
 class Verdict:
-    """state: passed, failed, untouched, or handed in (an open question). printed: by the answer."""
+    """What a check found; true where the answer is right.
+
+    state: passed, failed, untouched, or handed in (an open question). printed: by the answer.
+    trouble: what else could not be read in its file.
+    """
 
     state: str
     text: str
     printed: str = ""
+    trouble: str = ""
 
     @property
     def right(self) -> bool:
         return self.state in ("passed", "handed in")
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def _ipython_display_(self) -> None:
+        """Nothing more in a notebook: the text has been printed."""
 
 
 def judge(
@@ -51,13 +62,25 @@ def judge(
         return _borrowed(label, borrowed)
     try:
         with same_conditions(), session(source, exercise.function, limit) as opened:
-            return Judging(exercise, opened, limit, seed).verdict()
+            if exercise.function not in opened.functions:
+                return _absent(exercise, source, opened.trouble)
+            verdict = Judging(exercise, opened, limit, seed).verdict()
+            return replace(verdict, trouble=opened.trouble)
     except RoomError as error:
         return Verdict("failed", f"{label}: the process in which it ran has ended ({error}).")
     except Exception as error:
         if not callable(source) or trial_error(error):
             raise
         return Verdict("failed", f"{label}: the function cannot be handed over: {error}.")
+
+
+def _absent(exercise: Exercise, source: Function | Path, trouble: str) -> Verdict:
+    label = f"{exercise.id} {exercise.function}: cannot be checked;"
+    if callable(source):
+        return Verdict("failed", f"{label} {trouble}.")
+    back = f"python -m exercises reset {exercise.id} puts the empty one back"
+    why = f"{source.name} has no such function, or it failed.\n  {back}."
+    return Verdict("failed", f"{label} {why}", trouble=trouble)
 
 
 def trial_error(error: Exception) -> bool:
@@ -102,7 +125,8 @@ class Judging:
                 return Verdict("untouched", f"{label}: not written yet.")
             if problem:
                 ask = f'hint("{e.id}"), or python -m exercises hint {e.id}'
-                text = f"{label}: not yet.\n{problem}\n  Next: think again, or ask: {ask}"
+                drawn = f" (seed {self.seed})" if self.trial.check.examine is None else ""
+                text = f"{label}: not yet.{drawn}\n{problem}\n  Next: think again, or ask: {ask}"
                 return Verdict("failed", text, self.reply(number).printed)
         printed = self.reply(0).printed
         if e.kind == "open question":

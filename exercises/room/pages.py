@@ -1,6 +1,9 @@
 """Read an exercise file for its functions."""
 
 import ast
+import json
+import linecache
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +32,12 @@ def read_page(path: str | Path, limit: float) -> Page:
     """
     path, page = Path(path), Page()
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        text = code_of(path)
+        tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError) as error:  # `desk` has said where and what
         page.trouble = f"{path.name}: {error}"
         return page
+    linecache.cache[str(path)] = (len(text), None, text.splitlines(True), str(path))
     page.names = {"__name__": path.stem, "__file__": str(path)}
     with _reading():
         for statement in tree.body:
@@ -43,6 +48,24 @@ def read_page(path: str | Path, limit: float) -> Page:
                 what = f"{path.name}, line {statement.lineno}: {type(error).__name__}: {error}"
                 page.trouble = page.trouble or what
     return page
+
+
+def code_of(path: Path) -> str:
+    """The Python text of a file, or of the code cells of a notebook without their magics.
+
+    Raises: OSError, and ValueError for a file that is no text or no notebook.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    try:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        return "\n\n".join(MAGIC.sub("", "".join(cell["source"])) for cell in cells) + "\n"
+    except (KeyError, TypeError) as error:
+        raise ValueError("it is not a notebook") from error
+
+
+MAGIC = re.compile(r"^[%!?].*$|^.*\?$", re.MULTILINE)
 
 
 def _in_time(work: Callable[[], None], limit: float) -> None:

@@ -26,12 +26,10 @@ def noted(names: list[str], args: tuple[Any, ...], into: list[dict[str, Any]]) -
 
     def through_library(model: Any, tokens: Tokens, plan: Any, only_end: bool = False) -> Any:
         steps = [(_node(step), step.__name__) for _, step in plan]
-        _note(into, {
-            "of": _whose(known, tokens.ids),
-            "by": "library",
-            "reads": [node for node, name in steps if name == "read"],
-            "writes": [node for node, name in steps if name == "write"],
-        })  # fmt: skip
+        reads = [node for node, name in steps if name == "read"] or ["logits"]
+        writes = [node for node, name in steps if name == "write"]
+        whose = _whose(known, tokens.ids)
+        _note(into, {"of": whose, "by": "library", "reads": reads, "writes": writes})
         inside.append(True)
         try:
             return library(model, tokens, plan, only_end)

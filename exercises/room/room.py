@@ -1,15 +1,11 @@
-"""The door of the room: start the process, hand in a function and arguments, get plain values."""
+"""The door of the room: hand in a function and its arguments, get plain values."""
 
-import atexit
 import json
-import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import cloudpickle
 
 from exercises.room.inputs import pack
 from exercises.room.plain import from_plain
+from exercises.room.process import leave, warm
 
 START = 300.0  # seconds for the process to load torch, on a machine that is busy otherwise
 
@@ -65,52 +62,13 @@ class Session:
         return Reply(returned, result, **reply)
 
 
-class _Room:
-    """The server process, which stays warm for the next check."""
-
-    def __init__(self) -> None:
-        self.line, other = Pipe()
-        paths = [path or os.getcwd() for path in sys.path]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "exercises.room.server", str(other.fileno())],
-            pass_fds=[other.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-        other.close()
-
-    def close(self) -> None:
-        self.line.close()
-        self.process.kill()
-        self.process.wait()
-
-
-_rooms: list[_Room] = []  # none, or the one that is warm
-
-
-def warm() -> None:
-    """Start the room, so that the first check need not wait."""
-    if not _rooms or _rooms[0].process.poll() is not None:
-        leave()
-        _rooms.append(_Room())
-
-
-@atexit.register
-def leave() -> None:
-    """End the process."""
-    while _rooms:
-        _rooms.pop().close()
-
-
 @contextmanager
 def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Iterator[Session]:
     """Open the room for a function (name: by which it is called), or for all those of a file.
 
     Raises: RoomError when the process is gone.
     """
-    warm()
-    line = _rooms[0].line
+    line = warm().line
     try:
         line.send_bytes(pickle.dumps(_order(source, name, limit)))
         yield Session(line, _read(line, START + 100 * limit))

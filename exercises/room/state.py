@@ -85,9 +85,9 @@ def _digest(thing: Any) -> str:
 def _feed(digest: Any, thing: Any) -> None:
     digest.update(type(thing).__name__.encode())
     if isinstance(thing, Tensor):
-        values = thing.detach().cpu().contiguous()
+        values = thing.detach().cpu().flatten().clone(memory_format=torch.contiguous_format)
         digest.update(f"{thing.shape}{thing.dtype}{thing.requires_grad}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(values.view(torch.uint8).numpy().tobytes())
     elif isinstance(thing, Mapping):
         for key, value in thing.items():
             digest.update(repr(key).encode())

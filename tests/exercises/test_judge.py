@@ -1,80 +1,239 @@
-"""The judge: what it says about exceptions, loops, leftovers, and what it puts back."""
+"""The judge: what it says of an answer, and that nothing an answer does reaches anybody else."""
 
+import os
 import random
-import threading
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exercises.catalogue import exercises
-from exercises.checks import judge as judging
-from exercises.checks.cases import CHECKS, Case, contrast, describe, form, same
+from exercises.checks import cases as casing
+from exercises.checks.cases import CHECKS, Case, Check, Wrong
 from exercises.checks.judge import judge
-from exercises.checks.labs import lab
-from pathpatch import run
+from exercises.room import process
+from exercises.room.inputs import hand_made, random_prompts, tiny
+from pathpatch import LOGITS, run
 
-MODEL, PROMPTS = lab("gpt2")
-LEFT_OVER = {"b": [torch.ones(2)]}
-clean = PROMPTS.orig
+MODEL = tiny("gpt2", 2, 1)
+PROMPTS = random_prompts(MODEL, random.Random(1), batch=3)
+LEFT_OVER = {"b": [PROMPTS]}
+CONSTANT = torch.ones(2)
 
 
 @pytest.fixture
 def ask(monkeypatch):
-    """Judge a function by a case of our own, under the name of exercise 1.1."""
+    """Judge a function by a solution of our own, under the name of exercise 1.1."""
 
-    def judged(function, *cases: Case, limit=5.0):
-        monkeypatch.setitem(CHECKS, "by_hand", lambda: iter(cases))
+    def judged(function, solve=lambda *, slip: 1, *args, limit=20.0, count=None, **more):
+        rows = args or [()]
+
+        def draw(drawn):
+            yield from (Case(f"f{row}" if row else "f()", row) for row in rows)
+
+        check = Check(solve, draw, count or len(rows), **more)
+        monkeypatch.setitem(CHECKS, "by_hand", check)
+        casing.trial.cache_clear()
         return judge(exercises()["1.1"], function, limit)
 
-    return judged
+    yield judged
+    casing.trial.cache_clear()
 
 
-def one(x=1):
-    return x
+def with_model(model, *, slip):
+    return 1
 
 
-def case(expected=1, given=(), **more) -> Case:
-    return Case("f()", lambda f: f(*given), expected, given=given, **more)
+# ---- what is right ----
 
 
 def test_a_right_answer_passes_and_says_on_how_many_calls(ask):
-    assert ask(lambda: 1, case()).text == "1.1 by_hand: right, on the call."
-    assert ask(lambda: 1.0, case(), case()).text == "1.1 by_hand: right, on all 2 calls."
+    assert ask(lambda: 1).text == "1.1 by_hand: right, on the call."
+    double = lambda x, *, slip: 2 * x  # noqa: E731
+    assert ask(lambda x: 2.0 * x, double, (1,), (2,)).text.endswith("right, on all 2 calls.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: {"x": np.ones((2, 2)), "y": (1, 2), "0.1.z@END": 3},
+        lambda: {"y": [1.0, torch.tensor(2)], "0.1@END": np.float32(3), "x": torch.ones(2, 2)},
+    ],
+)
+def test_right_forms_are_taken_wherever_they_stand(ask, answer):
+    right = {"x": torch.ones(2, 2), "y": [1, 2], "0.1.z@END": 3}
+    assert ask(answer, lambda *, slip: right).right
+
+
+def test_a_tensor_and_a_helper_at_module_level_may_be_used(ask):
+    assert ask(lambda: helper() * CONSTANT.sum() - 1).right
+
+
+def helper():
+    return 1
+
+
+# ---- what is not ----
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda: float("nan"), "came back nan"),
+        (lambda: torch.full((), torch.nan), "came back nan"),
+        (lambda: float("inf"), "came back inf"),
+        (lambda: None, "The function returned nothing"),
+        (lambda: "1", "came back '1'"),
+        (lambda: True, "That is a bool"),
+        (lambda: object(), "something of the type object"),
+        (lambda: [1, 2], "That is a list of 2"),
+        (lambda: {1: {2: {3: 4}}}, "That is a dict with the keys 1"),
+        (lambda: 1j, "something of the type complex"),
+        (lambda: torch.ones(2, device="meta"), "while it was read"),
+        (lambda: Unreadable(), "while it was read"),
+    ],
+)
+def test_whatever_comes_back_the_judge_has_a_sentence(ask, answer, words):
+    verdict = ask(answer)
+    assert verdict.state == "failed" and words in verdict.text, verdict.text
+
+
+class Unreadable:
+    def __repr__(self):
+        raise RuntimeError
+
+
+def test_a_circle_comes_back_as_far_as_it_can_be_read(ask):
+    def answer():
+        circle = []
+        circle.append(circle)
+        return circle
+
+    assert ask(answer).state == "failed"
+
+
+def test_where_no_mistake_fits_the_message_says_what_differs_and_guesses_nothing(ask):
+    def solve(model, prompts, *, slip):
+        return run(model, prompts.orig, reads=[LOGITS])[LOGITS]
+
+    def answer(model, prompts):
+        logits = run(model, prompts.orig, reads=[LOGITS])[LOGITS]
+        logits[1, 3] += 0.5
+        return logits
+
+    text = ask(answer, solve, (MODEL, PROMPTS), advice="Think.").text
+    assert "at [1, 3], where it is most off" in text
+    assert "Rows [0, 2] are right, and rows [1] are not." in text
+    assert "The passes of this call:\n    1. on x_orig: reads logits\n  Think." in text
+    assert "comes out when" not in text and "(seed 5)" in text
+    assert 'hint("1.1"), or python -m exercises hint 1.1' in text
+
+
+# ---- names by experiment ----
+
+
+def slipping(x, *, slip):
+    x = x + 1 if slip("one is added") else x
+    x = 2 * x if slip("it is doubled") else x
+    return x * x if slip("it is squared") else x
+
+
+def named(text: str) -> str:
+    return text.partition("comes out when ")[2].partition(".\n  Next")[0]
+
+
+def test_one_mistake_or_two_are_named_by_what_they_give(ask):
+    inputs = (5,), (7,)
+    assert named(ask(lambda x: x + 1, slipping, *inputs).text) == "one is added"
+    both = "one is added,\n    and it is doubled"
+    assert named(ask(lambda x: 2 * (x + 1), slipping, *inputs).text) == both
+    assert named(ask(lambda x: x + 3, slipping, *inputs).text) == ""
+
+
+def test_a_name_must_explain_every_call(ask):
+    answer = lambda x: 2 * x if x == 5 else x + 4  # noqa: E731
+    assert named(ask(answer, slipping, (5,), (7,)).text) == ""
+    answer = lambda x: 2 * x if x == 5 else 1 / 0  # noqa: E731  no value, no evidence
+    assert named(ask(answer, slipping, (5,), (7,)).text) == "it is doubled"
+
+
+def test_more_calls_decide_between_two_that_give_the_same(ask):
+    inputs = (2,), (5,)  # twice 2 is also 2 * 2
+    assert named(ask(lambda x: x * x, slipping, *inputs, count=1).text) == "it is squared"
+    assert named(ask(lambda x: 2 * x, slipping, *inputs, count=1).text) == "it is doubled"
+    neither = lambda x: 4 if x == 2 else 0  # noqa: E731
+    assert named(ask(neither, slipping, *inputs, count=1).text) == ""
+
+
+def test_what_was_done_to_the_result_is_named_too(ask):
+    solve = lambda x, *, slip: x + slip("one is added")  # noqa: E731
+    x = torch.arange(6.0).reshape(3, 2) ** 2
+    assert named(ask(lambda x: -x, solve, (x,)).text) == "the sign is turned round"
+    assert named(ask(lambda x: x.mean(0), solve, (x,)).text).startswith("the mean over the prompts")
+    both = "one is added,\n    and the sign is turned round"
+    assert named(ask(lambda x: -x - 1, solve, (x,)).text) == both
+
+
+def test_the_mistakes_of_a_dict_are_named_key_by_key(ask):
+    def solve(x, *, slip):
+        return {
+            "a": x + slip("a has one too many"),
+            "b": 2 * x if slip("b is doubled") else x,
+            "c": -x if slip("c has lost its sign") else x,
+        }
+
+    text = ask(lambda x: {"a": x + 1, "b": 2 * x, "c": -x}, solve, (5,), (7,)).text
+    assert "a: this is what comes out when a has one too many." in text
+    assert "c: this is what comes out when c has lost its sign." in text
+
+
+def test_answers_of_which_several_are_right_are_examined(ask):
+    def examine(found):
+        if found not in (1, 2):
+            raise Wrong("neither 1 nor 2")
+
+    assert ask(lambda: 2, examine=examine).right
+    assert "neither 1 nor 2" in ask(lambda: 3, examine=examine).text
+
+
+def test_a_rule_may_look_at_the_passes_that_were_made(ask):
+    def rule(case, reply):
+        return "" if reply.passes[0]["by"] == "hooks" else "It calls the library."
+
+    solve = lambda model, prompts, *, slip: 1  # noqa: E731
+    by_hand = lambda model, prompts: model(prompts.orig.ids) is not None and 1  # noqa: E731
+    library = lambda model, prompts: run(model, prompts.new) is not None and 1  # noqa: E731
+    assert ask(by_hand, solve, (MODEL, PROMPTS), rule=rule).right
+    assert "It calls the library." in ask(library, solve, (MODEL, PROMPTS), rule=rule).text
+
+
+# ---- exceptions, loops, exits ----
 
 
 def test_the_learners_own_line_comes_first(ask):
-    def helper():
+    def divide():
         return 1 / 0
 
     def answer():
-        return helper()
+        return divide()
 
-    lines = ask(answer, case()).text.splitlines()
+    lines = ask(answer).text.splitlines()
     assert lines[1].startswith("  your line") and lines[1].endswith("return 1 / 0")
-    assert lines[2] == "  raised    ZeroDivisionError: division by zero"
-    assert lines[3] == "  called    f()"
+    assert lines[2:4] == ["  raised    ZeroDivisionError: division by zero", "  called    f()"]
 
 
 def test_an_exception_deep_in_the_library_begins_with_the_learners_line(ask):
-    def answer():
-        return run(MODEL_OF(), PROMPTS_OF(), reads=["9.9.z"])
+    def answer(model, prompts):
+        return run(model, prompts.orig, reads=["9.9.z"])
 
-    lines = ask(answer, case()).text.splitlines()
-    assert lines[1].endswith('return run(MODEL_OF(), PROMPTS_OF(), reads=["9.9.z"])')
+    lines = ask(answer, lambda model, prompts, *, slip: 1, (MODEL, PROMPTS)).text.splitlines()
+    assert lines[1].endswith('return run(model, prompts.orig, reads=["9.9.z"])')
     assert "out of range" in lines[2]
     assert lines[3].startswith("  deep in   check, ") and "nodes.py" in lines[3]
-
-
-def MODEL_OF():
-    return lab("gpt2")[0]
-
-
-def PROMPTS_OF():
-    return lab("gpt2")[1].orig
 
 
 def test_a_decorated_function_shows_its_own_line_too(ask):
@@ -82,95 +241,238 @@ def test_a_decorated_function_shows_its_own_line_too(ask):
     def answer():
         return [][0]
 
-    assert "return [][0]" in ask(answer, case()).text.splitlines()[1]
+    assert "return [][0]" in ask(answer).text.splitlines()[1]
 
 
 def test_wrong_arguments_show_what_the_function_takes():
-    text = judge(exercises()["1.3"], one).text
+    text = judge(exercises()["1.3"], lambda x=1: x).text
     assert "takes from 0 to 1 positional arguments but 2 were given" in text
     assert "It takes (x=1); see the call below.\n  called    five(" in text
 
 
-@pytest.mark.parametrize("leave", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("leave", [SystemExit, KeyboardInterrupt, RecursionError, MemoryError])
 def test_leaving_is_an_exception_like_others(ask, leave):
     def answer():
         raise leave
 
-    assert f"raised    {leave.__name__}" in ask(answer, case()).text
+    assert f"raised    {leave.__name__}" in ask(answer).text
 
 
 def test_another_not_implemented_error_is_not_the_stub(ask):
     def answer():
         raise NotImplementedError("this kind of model")
 
-    verdict = ask(answer, case())
+    verdict = ask(answer)
     assert (verdict.state, "this kind of model" in verdict.text) == ("failed", True)
 
 
-def test_a_loop_without_end_is_a_message_and_its_thread_is_gone(ask):
+def for_ever():
+    while True:
+        pass
+
+
+def asleep():
+    time.sleep(1000)
+
+
+def ignoring_signals():
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("answer", [for_ever, asleep, ignoring_signals])
+def test_a_loop_without_end_is_a_message(ask, answer):
+    text = ask(answer, limit=0.5).text
+    assert "had not come back after 0.5 seconds" in text and "Is there a loop" in text
+    assert ask(lambda: 1).right
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_end_of_the_process_is_a_verdict(ask, code):
+    verdict = ask(lambda: os._exit(code))
+    assert verdict.state == "failed" and f"with exit code {code}" in verdict.text
+    verdict = ask(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert verdict.state == "failed" and "ended the whole process" in verdict.text
+    verdict = ask(lambda: os.kill(os.getppid(), signal.SIGKILL))
+    assert verdict.state == "failed"
+    assert ask(lambda: 1).right, "and the next check has a process again"
+
+
+def test_what_a_call_starts_ends_with_it(ask, tmp_path):
+    note = tmp_path / "pid"
+
     def answer():
-        while True:
-            time.sleep(0.001)
+        started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        note.write_text(str(started.pid))
+        return 1
 
-    threads, started = threading.active_count(), time.perf_counter()
-    text = ask(answer, case(), limit=0.2).text
-    assert "had not come back after 0.2 seconds" in text and "Is there a loop" in text
-    assert time.perf_counter() - started < 15  # one second on a quiet machine
-    assert threading.active_count() == threads
+    assert ask(answer).right
+    for _ in range(100):
+        time.sleep(0.05)
+        try:
+            os.kill(int(note.read_text()), 0)
+        except ProcessLookupError:
+            return
+    status = open(f"/proc/{note.read_text()}/status").read()
+    assert "zombie" in status, status
 
 
-def test_randomness_and_threads_are_as_before(ask):
+def test_what_is_printed_is_kept_and_shown_once(ask):
     def answer():
-        random.random(), np.random.rand(), torch.rand(1)
-        return torch.get_num_threads()
+        print("here", 1)
+        os.system("echo there")
+        return 1
+
+    verdict = ask(answer)
+    assert verdict.right and sorted(verdict.printed.split("\n")) == ["", "here 1", "there"]
+
+
+def test_a_function_that_cannot_be_handed_over_is_a_verdict(ask):
+    lock = __import__("threading").Lock()
+    assert "cannot be handed over" in ask(lambda: lock and 1).text
+
+
+# ---- nothing that an answer changes outlives it ----
+
+
+def half(model):
+    model.half()
+    return 1
+
+
+def hooked(model):
+    model.blocks[1].attn.hook_q.add_hook(lambda value, hook: value * 0)
+    return 1
+
+
+def hooked_by_torch(model):
+    model.original_model.register_forward_hook(lambda *given: None)
+    return 1
+
+
+def hooked_and_failed(model):
+    hooked(model)
+    raise RuntimeError
+
+
+def heavier(model):
+    model.W_E.data.mul_(2)
+    return 1
+
+
+def training(model):
+    model.train()
+    return 1
+
+
+def other_settings(model):
+    model.cfg.n_layers = 1
+    return 1
+
+
+def buffers(model):
+    next(model.original_model.buffers()).zero_()
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (half, "another dtype"),
+        (hooked, "hooks are left behind"),
+        (hooked_by_torch, "hooks are left behind"),
+        (hooked_and_failed, "RuntimeError"),
+        (heavier, "weights of the model are changed"),
+        (training, "another mode"),
+        (other_settings, "(cfg) are changed"),
+        (buffers, "weights of the model are changed"),
+    ],
+)
+def test_what_is_left_on_the_model_is_said_and_gone(ask, answer, words):
+    model = tiny("llama", 2, 1) if answer is buffers else MODEL
+    assert words in ask(answer, with_model, (model,)).text
+    assert ask(lambda model: 1, with_model, (model,), (model,)).right
+    assert not model.training and model.cfg.n_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda b, prompts: b["x"].unsqueeze_(1), "argument b in place"),
+        (lambda b, prompts: b["x"].add_(1), "argument b in place"),
+        (lambda b, prompts: b.pop("x"), "argument b in place"),
+        (lambda b, prompts: b.update(y=1), "argument b in place"),
+        (lambda b, prompts: prompts.orig.positions["IO"].add_(1), "argument prompts in place"),
+        (lambda b, prompts: prompts.orig.positions.update(X=1), "argument prompts in place"),
+        (lambda b, prompts: prompts.new.ids.zero_(), "argument prompts in place"),
+    ],
+)
+def test_a_changed_argument_is_named_and_as_before_for_the_next(ask, change, words):
+    def answer(b, prompts):
+        change(b, prompts)
+        return 1
+
+    solve = lambda b, prompts, *, slip: 1  # noqa: E731
+    b = {"x": torch.ones(2)}
+    assert words in ask(answer, solve, (b, PROMPTS)).text
+    assert b.keys() == {"x"} and torch.equal(b["x"], torch.ones(2))
+    same_inputs = lambda b, prompts: int(b["x"].sum()) - 1  # noqa: E731
+    assert ask(same_inputs, solve, (b, PROMPTS), (b, PROMPTS)).right
+
+
+def test_settings_of_the_process_are_said_and_stay_inside(ask):
+    def answer():
+        torch.set_default_dtype(torch.float16)
+        torch.set_grad_enabled(False)
+        return 1
+
+    verdict = ask(answer)
+    assert verdict.right and "leaves torch.set_default_dtype changed" in verdict.text
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+
+
+def test_the_library_cannot_be_changed_for_others(ask):
+    def answer(model, prompts):
+        import pathpatch.forward as library
+
+        library.run = library.attempt = None
+        sys.modules["torch"] = None
+        return 1
+
+    solve = lambda model, prompts, *, slip: 1  # noqa: E731
+    assert ask(answer, solve, (MODEL, PROMPTS)).right
+    reads = lambda model, prompts: len(run(model, prompts.orig, reads=["0.0.z"]))  # noqa: E731
+    assert ask(reads, solve, (MODEL, PROMPTS)).right
+
+
+def test_randomness_and_threads_are_as_before_and_the_same_at_every_check(ask):
+    def answer():
+        return [random.random(), float(np.random.rand()), torch.rand(1).item()]
 
     torch.set_num_threads(2)
     try:
         states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-        assert ask(answer, case()).right  # one thread
-        assert (random.getstate(), np.random.get_state()[1].tolist()) == states[:2]
+        first = ask(answer).text
+        random.seed(), np.random.seed()
+        assert ask(answer).text == first and "came back [0.8444" in first
+        random.setstate(states[0])
         assert torch.equal(torch.get_rng_state(), states[2])
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
 
 
-def test_what_is_drawn_is_the_same_at_every_check(ask):
-    drawn = []
-
-    def answer():
-        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
-        return 1
-
-    ask(answer, case())
-    random.seed(), np.random.seed(), torch.seed()
-    ask(answer, case())
-    assert drawn[0] == drawn[1]
+def test_the_judge_is_right_whatever_the_learner_has_set(ask):
+    torch.set_default_dtype(torch.float16)
+    try:
+        solve = lambda x, *, slip: torch.ones(2) * x  # noqa: E731
+        assert ask(lambda x: torch.ones(2) * x, solve, (0.123456,)).right
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
-def test_models_prompts_and_tensors_from_outside_are_named(ask):
-    def uses_a_model():
-        return len(MODEL.blocks)
-
-    def uses_a_helper():
-        return uses_prompts()
-
-    def uses_a_collection():
-        return [x for x in LEFT_OVER["b"]]
-
-    assert "`MODEL` from outside" in ask(uses_a_model, case()).text
-    assert "`LEFT_OVER` from outside" in ask(uses_a_collection, case()).text
-    assert "`PROMPTS` from outside" in ask(through_a_helper, case()).text
-    assert ask(with_an_attribute_of_that_name, case(19, given=(PROMPTS,))).right
-
-
-def test_plain_values_and_circles_from_outside_are_no_trouble(ask):
-    CIRCLE.append(CIRCLE)
-    assert ask(lambda: len(CIRCLE) + len(KINDS), case(4)).right
-
-
-CIRCLE: list[object] = []
-KINDS = "qkv"
+# ---- what comes from outside ----
 
 
 def uses_prompts():
@@ -182,120 +484,56 @@ def through_a_helper():
 
 
 def with_an_attribute_of_that_name(prompts):
-    """There is a global `clean` here as well, but this is not it."""
-    return prompts.orig.ids.shape[1]
+    """There is a global `PROMPTS` here as well, but this is not it."""
+    return len(prompts) - 2
 
 
-def hooked(model):
-    model.blocks[1].attn.hook_q.add_hook(lambda value, hook: value * 0)
-    return 1
+def test_models_and_prompts_from_outside_are_named(ask):
+    assert "`MODEL` from outside" in ask(lambda: len(MODEL.blocks)).text
+    assert "`LEFT_OVER` from outside" in ask(lambda: len(LEFT_OVER["b"])).text
+    assert "`PROMPTS` from outside" in ask(through_a_helper).text
+    solve = lambda prompts, *, slip: 1  # noqa: E731
+    assert ask(with_an_attribute_of_that_name, solve, (PROMPTS,)).right
 
 
-def hooked_and_failed(model):
-    hooked(model)
-    raise RuntimeError
+# ---- models are the same on both sides ----
 
 
-def heavier(model):
-    model.W_E.mul_(2)
-    return 1
+@pytest.mark.parametrize("maker", ["tiny", "machine", "toy", "planted"])
+def test_a_model_in_the_room_is_the_model_outside(ask, maker):
+    if maker == "tiny":
+        model, prompts = tiny("llama", 4, 9), random_prompts(tiny("llama", 4, 9), random.Random(3))
+    else:
+        name = {"machine": "grouped", "toy": "and", "planted": "ada"}[maker]
+        made = hand_made(maker, name)
+        model, prompts = made.model, next(iter(made.prompts.values()))[:3]
+
+    def solve(model, prompts, *, slip):
+        return run(model, prompts.new, reads=[LOGITS])[LOGITS]
+
+    answer = lambda model, prompts: run(model, prompts.new, reads=["logits"])["logits@END"]  # noqa: E731
+    assert ask(answer, solve, (model, prompts)).right
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [(hooked, "Hooks are left behind"), (hooked_and_failed, "RuntimeError"), (heavier, "weights")],
-)
-def test_the_model_is_as_before_for_the_next_check(ask, answer, words):
-    before = run(MODEL, PROMPTS.orig, reads=["logits@END"])["logits@END"]
-    verdict = ask(answer, case(given=(MODEL,)))
-    assert verdict.state == "failed" and words in verdict.text
-    after = run(MODEL, PROMPTS.orig, reads=["logits@END"])["logits@END"]
-    assert torch.equal(before, after)
+def test_ctrl_c_in_the_middle_leaves_a_room_that_works(ask, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("exercises.room.room.Session.call", interrupted)
+        ask(lambda: 1)
+    assert ask(lambda: 1).right
 
 
-def test_a_loop_in_a_hook_leaves_no_hook(ask):
-    def answer(model):
-        def wait(value, hook):
-            while True:
-                time.sleep(0.001)
-
-        return model.run_with_hooks(PROMPTS_OF().ids, fwd_hooks=[("hook_embed", wait)])
-
-    assert "Is there a loop" in ask(answer, case(given=(MODEL,)), limit=0.2).text
-    assert not any(point.fwd_hooks for point in MODEL.hook_dict.values())
+def test_the_process_ends_with_the_one_that_started_it():
+    code = "from exercises.room import process; print(process.warm().process.pid)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{int(done.stdout)}"):
+            return
+        time.sleep(0.05)
+    pytest.fail("the room is still there")
 
 
-def test_a_changed_argument_is_named_and_put_back(ask):
-    numbers, kept = {"x": torch.ones(2)}, torch.ones(2)
-
-    def answer(given):
-        given["x"] += 1
-        return 1
-
-    verdict = ask(answer, case(given=(numbers,)))
-    assert "What you were given is changed (a dict)" in verdict.text
-    assert torch.equal(numbers["x"], kept)
-
-
-MISTAKES = {"it is two": 2, "it is a pair": 2, "it is three": 3}
-
-
-def test_a_mistake_is_named_by_its_result(ask):
-    text = ask(lambda: 3, case(mistakes=MISTAKES, advice="Think.")).text
-    assert "This is what comes out when it is three." in text and "Think" not in text
-    assert "Think." in ask(lambda: 4, case(mistakes=MISTAKES, advice="Think.")).text
-    assert 'hint("1.1"), or python -m exercises hint 1.1' in text
-
-
-def test_several_names_are_narrowed_by_the_other_calls(ask):
-    first = case(given=(1,), mistakes=lambda: MISTAKES)
-    later = case(given=(2,), mistakes={"it is two": 2, "it is a pair": 5})
-    assert "when it is two,\n    or when it is a pair." in ask(lambda x: 2, first).text
-    assert "comes out when it is two." in ask(lambda x: 2, first, later).text
-    assert "comes out when it is a pair." in ask(lambda x: 2 if x == 1 else 5, first, later).text
-    passed = case(given=(2,), mistakes={"it is two": 2})  # it would have shown
-    assert "comes out when it is a pair." in ask(lambda x: 2 if x == 1 else 1, passed, first).text
-
-
-def test_the_mistakes_of_a_dict_are_named_key_by_key(ask):
-    right = {"x": 1, "y": 1}
-    mistakes = {"x is lost": right | {"x": 0}, "y is lost": right | {"y": 0}}
-    text = ask(lambda: {"x": 0, "y": 0}, case(right, mistakes=mistakes)).text
-    assert "x: this is what comes out when x is lost." in text
-    assert "y: this is what comes out when y is lost." in text
-
-
-def test_a_result_of_another_form_is_described(ask):
-    right = torch.zeros(2, 3)
-    assert "That is a tensor of shape [3]" in ask(lambda: torch.ones(3), case(right)).text
-    assert "The function returned nothing" in ask(lambda: None, case(right)).text
-    assert "That is a list of 2" in ask(lambda: [1, 2], case(right)).text
-    assert ask(lambda: np.zeros((2, 3)), case(right)).right
-
-
-def test_an_open_question_is_handed_in(ask, monkeypatch):
-    monkeypatch.setattr(judging, "CHECKS", {"my_choice": lambda: iter([case()])})
-    assert judge(exercises()["6.1"], one).state == "handed in"
-
-
-def test_results_are_shown_where_they_differ_most():
-    got, expected = torch.zeros(2, 2), torch.tensor([[0.0, 0], [3, 0]])
-    assert contrast({"r": got}, {"r": expected}) == (
-        "r: 0 at [1, 0], where it is most off (a tensor of shape [2, 2])",
-        "r: 3",
-    )
-    assert contrast(torch.tensor([torch.nan]), torch.tensor([1.0]))[0].startswith("nan at [0]")
-    assert describe({"x": torch.ones(2)}) == "x: a tensor of shape [2]"
-    assert len(describe("x" * 999)) < 400
-
-
-ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.text(max_size=2))
-ANYTHING |= st.lists(ANYTHING, max_size=2) | st.dictionaries(st.text(max_size=1), ANYTHING)
-ANYTHING |= st.builds(torch.tensor, st.lists(st.floats(-2, 2), max_size=2))
-
-
-@given(ANYTHING, ANYTHING)
-def test_comparing_never_fails_and_is_the_same_both_ways(x, y):
-    assert same(x, x)
-    assert same(x, y) == same(y, x)
-    assert form(x) and (same(x, y) or len(contrast(x, y)) == 2)
+def test_there_is_one_room():
+    assert process.warm() is process.warm()
