@@ -67,7 +67,7 @@ def judge(
             verdict = Judging(exercise, opened, limit, seed).verdict()
             return replace(verdict, trouble=opened.trouble)
     except RoomError as error:
-        return Verdict("failed", f"{label}: the process in which it ran has ended ({error}).")
+        return Verdict("failed", f"{label}: the process in which it ran has ended: {error}.")
     except Exception as error:
         if not callable(source) or trial_error(error):
             raise

@@ -23,6 +23,10 @@ class RoomError(Exception):
     """The process of the room is gone, or said something that is no reply."""
 
 
+class SessionError(RoomError):
+    """The session has ended itself. The room is ready for the next one."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """What came of one call.
@@ -75,6 +79,8 @@ def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Itera
         line.send_bytes(pickle.dumps({"do": "close"}))
         if line.recv_bytes() != b"closed":
             raise RoomError("the room was left untidy")
+    except SessionError:
+        raise
     except (OSError, EOFError, RoomError) as error:
         leave()
         raise RoomError(str(error) or type(error).__name__) from error
@@ -104,7 +110,9 @@ OURS = ("__main__", "pathpatch", "exercises", "torch", "builtins")
 def _read(line: Connection, patience: float) -> dict[str, Any]:
     if not line.poll(patience):
         raise RoomError("no reply")
+    if (data := line.recv_bytes()) == b"closed":
+        raise SessionError("it ended itself")
     try:
-        return dict(json.loads(line.recv_bytes()))
+        return dict(json.loads(data))
     except (ValueError, TypeError) as error:
         raise RoomError(f"not a reply: {error}") from error

@@ -45,6 +45,8 @@ def main() -> None:
             order = pickle.loads(line.recv_bytes())
         except EOFError:
             return
+        if order["do"] != "open":
+            continue  # meant for a session that has ended
         if not FORK:
             return _session(line, order)
         if (session := os.fork()) == 0:

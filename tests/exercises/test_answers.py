@@ -15,7 +15,6 @@ from mutants.answers import ANSWERS, Answer
 
 from exercises.catalogue import Exercise, exercises, pages
 from exercises.checks.judge import LIMIT, judge
-from exercises.desk import read_page
 
 EXERCISES = list(exercises().values())
 RIGHT = [answer for answer in ANSWERS if not answer.phrase]
@@ -27,10 +26,10 @@ by_id = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
 
 @by_id
 def test_the_untouched_stub_fails_with_our_words(exercise: Exercise, tmp_path, record_property):
-    (tmp_path / f"{exercise.stem}.py").write_text(pages()[exercise.stem])
-    page = read_page(exercise.stem, tmp_path)
-    assert not page.trouble
-    verdict = judge(exercise, page.names[exercise.function], limit=600)
+    path = tmp_path / f"{exercise.stem}.py"
+    path.write_text(pages()[exercise.stem])
+    verdict = judge(exercise, path, limit=600)
+    assert not verdict.trouble
     if exercise.kind == "repair":
         found = verdict.state == "failed" and "still as it was given" in verdict.text
     else:
@@ -42,9 +41,8 @@ def test_the_untouched_stub_fails_with_our_words(exercise: Exercise, tmp_path, r
 
 @by_id
 def test_the_solution_passes(exercise: Exercise, record_property):
-    page = read_page(exercise.stem, SOLUTIONS)
-    assert not page.trouble
-    verdict = judge(exercise, page.names[exercise.function], limit=600)
+    verdict = judge(exercise, SOLUTIONS / f"{exercise.stem}.py", limit=600)
+    assert not verdict.trouble
     record_property(exercise.id, ("solution passes", verdict.right))
     assert verdict.right, verdict.text
 

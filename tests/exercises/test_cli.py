@@ -1,5 +1,6 @@
 """The terminal: python -m exercises."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -40,16 +41,16 @@ def test_the_list_shows_state_time_and_tries(say, own_desk):
     for words in ((), ("list",)):
         code, out = say(*words)
         assert code == 0
-        assert "Chapter 5: exercises/ch05_four_passes.py, or .ipynb" in out
+        assert f"Chapter 5: {own_desk}/ch05_four_passes.py, or .ipynb" in out
         assert "  [ ] 5.2  Write pass C (15 min, 3 points, implement)" in out
     progress.record("5.2", state="failed", tries=2)
     progress.record("5.3", state="passed", tries=1, hints=3)
     progress.record("5.4", hints=1)
     progress.record("6.1", state="handed in", tries=1)
     out = say()[1]
-    assert "[!] 5.2" in out and "2 tries, 0 hints)" in out
-    assert "[x] 5.3" in out and "1 tries, 3 hints)" in out
-    assert "0 tries, 1 hints)" in out and "[x] 6.1" in out
+    assert "[!] 5.2" in out and ", 2 tries)" in out
+    assert "[x] 5.3" in out and ", 1 try, 3 hints)" in out
+    assert ", 1 hint)" in out and "[x] 6.1" in out
 
 
 def test_check_one_a_chapter_and_all(say, own_desk):
@@ -93,14 +94,73 @@ def test_an_unknown_exercise_gets_a_suggestion_and_exit_code_2(command, own_desk
     assert "there is no exercise '5.22'; did you mean '5.2'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["hint"], ["reset"], ["hint", "5"], ["reset", "all"], ["chek"]])
-def test_what_is_for_one_exercise_does_not_take_many(words, own_desk, capsys):
+@pytest.mark.parametrize("words", [["hint"], ["reset"], ["chek"], ["check", "--seed", "x"]])
+def test_what_is_missing_or_wrong_is_said(words, own_desk, capsys):
     before = (own_desk / "ch05_four_passes.py").read_text()
     with pytest.raises(SystemExit) as left:
         main(words)
     assert left.value.code == 2 and capsys.readouterr().err
     assert (own_desk / "ch05_four_passes.py").read_text() == before
     assert not (own_desk / "kept").exists()
+
+
+def test_a_hint_for_a_chapter_is_for_what_is_not_right_yet(say):
+    progress.record("5.1", state="passed")
+    assert say("hint", "5")[1].startswith("5.2, hint 1 of 3")
+
+
+def test_all_can_be_reset_and_all_is_kept(say, own_desk):
+    solve(own_desk)
+    code, out = say("reset", "all")
+    assert code == 0 and out.count("the empty function is back") == 12
+    assert any(ANSWER in kept.read_text() for kept in (own_desk / "kept").iterdir())
+    assert STUB in (own_desk / "ch01_sum.py").read_text()
+
+
+def test_next_says_what_to_do_now(say):
+    assert say("next")[1].startswith("Now begin 1.1 One term of a sum (5 min")
+    progress.record("1.1", state="passed", tries=1)
+    progress.record("1.2", state="failed", tries=1)
+    assert say("next")[1].startswith("Now go on with 1.2")
+    assert say("next", "1.1")[1] == "All of them are right.\n"
+
+
+def test_start_makes_copies_and_says_where(say, own_desk):
+    (own_desk / "ch05_four_passes.py").unlink()
+    code, out = say("start")
+    assert code == 0 and "ch05_four_passes.py" in out.splitlines()[0] and "Now begin 1.1" in out
+    assert "ch01_sum.py" not in out.splitlines()[0]
+    assert "nothing was changed" in say("start")[1]
+
+
+def test_an_answer_in_the_other_file_is_not_overlooked(say, own_desk):
+    book = (ROOT / "exercises" / "ch01_sum.ipynb").read_text()
+    assert (line := json.dumps(STUB.rstrip())[1:-1]) in book
+    answer = json.dumps(ANSWER.rstrip())[1:-1]
+    (own_desk / "ch01_sum.ipynb").write_text(book.replace(line, answer))
+    code, out = say("check", "1.1")
+    assert code == 1 and "But ch01_sum.ipynb has an answer: check 1.1 with --notebook." in out
+    assert say("check", "1.1", "--notebook") == (0, "1.1 by_hand: right, on the call.\n\n")
+    assert "ch01_sum.ipynb still has an answer" in say("reset", "1.1")[1]
+
+
+def test_what_no_longer_passes_is_no_longer_ticked(say, own_desk):
+    solve(own_desk)
+    say("check", "1.1")
+    assert "[x] 1.1" in say("list")[1]
+    path = own_desk / "ch01_sum.py"
+    path.write_text(path.read_text().replace('"pass C": 8', '"pass C": 9'))
+    say("check", "1.1")
+    assert "[!] 1.1" in say("list")[1] and "0 of 3, 0 of 7 points" in say("status")[1]
+
+
+def test_other_cases_can_be_drawn(say, own_desk):
+    path = own_desk / "ch01_sum.py"
+    stub = '    raise NotImplementedError("1.3 is not written yet")\n'
+    path.write_text(path.read_text().replace(stub, "    return {}\n"))
+    path.write_text(path.read_text().replace("return {}", 'return orig["a"]'))
+    first, again, other = (say("check", "1.3", "--seed", seed)[1] for seed in "778")
+    assert first == again and "(seed 7)" in first and "(seed 8)" in other
 
 
 def test_status_shows_a_bar_for_each_chapter_and_for_all(say):
@@ -123,7 +183,7 @@ def test_reset_says_where_the_file_is_kept(say, own_desk):
     (kept,) = (own_desk / "kept").iterdir()
     assert code == 0
     assert out == (
-        f"1.1 by_hand: the empty function is back; the file as it was: exercises/kept/{kept.name}\n"
+        f"1.1 by_hand: the empty function is back; the file as it was: {kept}\n"
     )
     assert ANSWER in kept.read_text() and STUB in (own_desk / "ch01_sum.py").read_text()
     (own_desk / "ch01_sum.py").unlink()
@@ -144,7 +204,8 @@ def watch(own_desk, monkeypatch, *steps) -> list[str]:
             step()
         return step is None
 
-    assert terminal.watch(terminal.some("all"), once) == 0
+    asked = terminal.Asked(what=terminal.some("all"), notebook=False, seed=None)
+    assert terminal.watch(asked, once) == 0
     return ["\n".join(lines) for lines in printed]
 
 
@@ -158,12 +219,18 @@ def test_watch_checks_what_changed_and_nothing_else(own_desk, monkeypatch):
         lambda: path.write_text(path.read_text().replace(ANSWER, "    return {\n")),
         path.unlink,
     )
-    assert start.startswith("Watching.")
+    assert start.startswith("Watching.") and "5.5 repaired" not in start
     assert "1.1 by_hand: right" in solved and " s)" in solved
     assert "1.2" not in solved and "5.2" not in solved
     assert idle == ""
     assert broken.count("Python cannot read") == 1 and "1.2" not in broken
     assert "ch01_sum.py is not there." in gone
+
+
+def test_watch_begins_with_what_is_written(own_desk, monkeypatch):
+    solve(own_desk)
+    (start,) = watch(own_desk, monkeypatch)
+    assert "1.1 by_hand: right" in start and "1.2" not in start
 
 
 def test_control_c_ends_quietly(own_desk, monkeypatch, capsys):
@@ -177,7 +244,7 @@ def test_control_c_ends_quietly(own_desk, monkeypatch, capsys):
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """A copy of the folder `exercises` alone, without `solutions`, as a class would get it."""
-    parts = shutil.ignore_patterns("progress*.json", "kept", "__pycache__")
+    parts = shutil.ignore_patterns("progress*.json", "work", "__pycache__")
     shutil.copytree(ROOT / "exercises", tmp_path / "exercises", ignore=parts)
     for stem, text in terminal.catalogue.pages().items():
         (tmp_path / "exercises" / f"{stem}.py").write_text(text)
@@ -192,8 +259,9 @@ def start(clone: Path, *words: str, **more) -> subprocess.Popen:
 
 
 def test_the_file_itself_can_be_run(clone):
-    solve(clone / "exercises")
-    out, _ = start(clone, "exercises/ch01_sum.py").communicate()
+    start(clone, "-m", "exercises", "start").communicate()
+    solve(clone / "exercises" / "work")
+    out, _ = start(clone, "exercises/work/ch01_sum.py").communicate()
     assert out.splitlines() == [
         "1.1 by_hand: right, on the call.",
         "1.2 r_in_pass_c: not written yet.",
@@ -211,12 +279,16 @@ def test_a_list_does_not_wait_for_torch(clone):
 
 
 def test_watch_answers_within_seconds(clone):
+    start(clone, "-m", "exercises", "start").communicate()
+    path = clone / "exercises" / "work" / "ch05_four_passes.py"
+    stub = '    raise NotImplementedError("5.3 is not written yet")\n'
+    path.write_text(path.read_text().replace(stub, "    return 1\n"))
     process = start(clone, "-m", "exercises", "watch", "5")
     try:
         assert process.stdout.readline().startswith("Watching.")
-        path = clone / "exercises" / "ch05_four_passes.py"
-        stub = '    raise NotImplementedError("5.3 is not written yet")\n'
-        path.write_text(path.read_text().replace(stub, "    return stored\n"))
+        while not process.stdout.readline().startswith("("):  # what was written before
+            pass
+        path.write_text(path.read_text().replace("    return 1\n", "    return stored\n"))
         watching = psutil.Process(process.pid)
         before = sum(watching.cpu_times()[:2])
         lines = [process.stdout.readline() for _ in range(2)]

@@ -1,14 +1,18 @@
 """The desk: functions are found whatever else stands in the file, and a reset loses nothing."""
 
-import time
+import json
 from pathlib import Path
 
+import jupytext
 import pytest
+from nbformat.v4 import new_code_cell
 
 import exercises
-from exercises import catalogue, desk, progress
+from exercises import catalogue, files, progress
 from exercises.catalogue import find
-from exercises.desk import check_page, read_page, reset, sources
+from exercises.checks.judge import Verdict
+from exercises.desk import mark
+from exercises.files import has_work, path_of, reset, sources, trouble_in
 from pathpatch import PathPatchError
 
 ANSWER = '    return {"pass B": 5, "pass C": 8, "overwrite R": 15}\n'
@@ -26,9 +30,12 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def marked(name: str, notebook: bool = False, limit: float = 20.0) -> Verdict:
+    return mark(find(name), path_of(find(name), notebook), limit)
+
+
 def state(name: str) -> str:
-    exercise = find(name)
-    return check_page(read_page(exercise.stem), exercise).state
+    return marked(name).state
 
 
 # ---- check(function) ----
@@ -39,7 +46,7 @@ def by_hand():
 
 
 def test_a_function_is_known_by_its_name_and_progress_is_kept(own_desk, capsys):
-    assert exercises.check(by_hand) is True
+    assert exercises.check(by_hand)
     assert capsys.readouterr().out == "1.1 by_hand: right, on the call.\n"
     assert (progress.of("1.1")["state"], progress.of("1.1")["tries"]) == ("passed", 1)
 
@@ -67,42 +74,50 @@ def test_the_untouched_stub_is_no_try(page):
 def test_a_line_that_fails_does_not_hide_other_functions(page):
     edit(page, STUB, ANSWER)
     page.write_text("import nothing_like_this\nx = 1 / 0\n" + page.read_text())
-    read = read_page("ch01_sum")
-    assert read.trouble.startswith("ch01_sum.py, line 1: ModuleNotFoundError")
-    assert state("1.1") == "passed"
+    verdict = marked("1.1")
+    assert verdict.trouble.startswith("ch01_sum.py, line 1: ModuleNotFoundError")
+    assert verdict.state == "passed"
 
 
 def test_leaving_or_looping_does_not_stop_the_reading(page):
     edit(page, STUB, ANSWER)
-    edit(page, "# %%\ncheck(by_hand)", "exit()\nwhile True:\n    import time; time.sleep(0.01)\n")
-    started = time.perf_counter()
-    read = read_page("ch01_sum", limit=0.2)
-    assert "SystemExit" in read.trouble and "five" in read.names
-    assert time.perf_counter() - started < 15  # one second on a quiet machine
+    loop = "exit()\nwhile True:\n    import time; time.sleep(0.01)\n"
+    edit(page, "# %%\ncheck(by_hand)", loop)
+    verdict = marked("1.1", limit=0.5)
+    assert "SystemExit" in verdict.trouble and verdict.state == "passed"
+    assert marked("1.3", limit=0.5).state == "untouched"
+
+
+def test_a_file_that_ends_the_process_is_a_verdict(page):
+    page.write_text("import os\nos._exit(0)\n" + page.read_text())
+    verdict = marked("1.1")
+    assert verdict.state == "failed" and "has ended" in verdict.text
+    page.write_text(catalogue.pages()["ch01_sum"])
+    assert state("1.1") == "untouched"
 
 
 def test_a_file_that_is_not_python_shows_the_line_and_the_exercise(page):
     edit(page, STUB, "    return {'pass B': 5\n")
-    read = read_page("ch01_sum")
-    assert read.trouble.startswith("Python cannot read ch01_sum.py: '{' was never closed.")
-    assert "line 34:  return {'pass B': 5\n  That is in 1.1 by_hand: mend it, or" in read.trouble
-    assert "python -m exercises reset 1.1" in read.trouble
+    trouble = trouble_in(page)
+    assert trouble.startswith("Python cannot read ch01_sum.py: '{' was never closed.")
+    assert "line 34:  return {'pass B': 5\n  That is in 1.1 by_hand: mend it, or" in trouble
+    assert "python -m exercises reset 1.1" in trouble and marked("1.1").trouble == trouble
     assert state("1.1") == state("1.2") == "failed"
     page.write_text("a b\n" + catalogue.pages()["ch01_sum"])
-    assert read_page("ch01_sum").trouble.endswith("line 1:  a b")
+    assert trouble_in(page).endswith("line 1:  a b")
 
 
 def test_a_function_that_is_gone_can_be_put_back(page):
     page.write_text("x = 1\n")
-    verdict = check_page(read_page("ch01_sum"), find("1.1"))
+    verdict = marked("1.1")
     assert verdict.state == "failed" and "reset 1.1 puts the empty one back" in verdict.text
 
 
 def test_a_file_that_is_not_text_or_not_there_says_so(page):
     page.write_bytes(b"\xff\xfe")
-    assert "Python cannot read ch01_sum.py: 'utf-8' codec" in read_page("ch01_sum").trouble
+    assert "Python cannot read ch01_sum.py: 'utf-8' codec" in marked("1.1").trouble
     page.unlink()
-    assert read_page("ch01_sum").trouble == "ch01_sum.py is not there."
+    assert marked("1.1").trouble.startswith("ch01_sum.py is not there. python -m exercises start")
     assert state("1.1") == "failed"
 
 
@@ -117,17 +132,57 @@ def test_cells_may_be_edited_deleted_and_moved(page):
 
 def test_the_calls_in_a_file_do_nothing_while_it_is_read(page):
     edit(page, "check(by_hand)", 'check(by_hand)\nhint("1.1")\nassert not check(by_hand)')
-    assert not read_page("ch01_sum").trouble
-    assert progress.read() == {}
-    assert exercises.check.__module__ == "exercises", "and afterwards they work again"
+    verdict = marked("1.1")
+    assert (verdict.state, verdict.trouble) == ("untouched", "")
+    assert progress.of("1.1") == progress.FRESH
 
 
 def test_an_exception_shows_the_line_as_it_is_now(page):
     for text in ('    return {}["first"]\n', '    pass\n    return {}["second"]\n'):
         page.write_text(catalogue.pages()["ch01_sum"].replace(STUB, text))
-        read = read_page("ch01_sum")
-        line = text.splitlines()[-1].strip()
-        assert f":  {line}\n" in check_page(read, find("1.1")).text
+        assert f":  {text.splitlines()[-1].strip()}\n" in marked("1.1").text
+
+
+# ---- notebooks, copies ----
+
+
+@pytest.fixture
+def notebook(page) -> Path:
+    """The notebook beside the page, with an answer to 1.1 and what else people write in one."""
+    path = page.with_suffix(".ipynb")
+    book = jupytext.reads(page.read_text().replace(STUB, ANSWER), fmt="py:percent")
+    book.cells.insert(1, new_code_cell("%matplotlib inline\n!ls\nlen?"))
+    jupytext.write(book, path)
+    return path
+
+
+def test_a_notebook_can_be_checked_and_reset(page, notebook):
+    assert has_work(find("1.1"), notebook) and not has_work(find("1.1"), page)
+    assert state("1.1") == "untouched" and marked("1.1", notebook=True).state == "passed"
+    assert has_work(find("1.1"), reset(find("1.1"), notebook=True))
+    assert not has_work(find("1.1"), notebook) and marked("1.1", notebook=True).trouble == ""
+    assert marked("1.1", notebook=True).state == marked("1.2", notebook=True).state == "untouched"
+
+
+def test_a_line_of_a_notebook_is_shown(notebook):
+    notebook.write_text(notebook.read_text().replace("return {", "return 1 / 0 or {"))
+    assert ':  return 1 / 0 or {"pass B": 5' in marked("1.1", notebook=True).text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 1}', '{"cells": [{}]}'])
+def test_what_is_no_notebook_says_so(page, text):
+    page.with_suffix(".ipynb").write_text(text)
+    assert "Python cannot read ch01_sum.ipynb" in marked("1.1", notebook=True).trouble
+
+
+def test_copies_are_made_once_and_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "WORK", tmp_path / "work")
+    made = files.start()
+    assert {path.suffix for path in made} == {".py", ".ipynb"} and len(made) == 6
+    made[0].write_text("mine")
+    made[1].unlink()
+    assert files.start() == [made[1]] and made[0].read_text() == "mine"
+    assert json.loads(made[1].read_text())["cells"]
 
 
 # ---- reset ----
@@ -209,8 +264,3 @@ def test_only_a_function_that_changed_counts_and_helpers_count_for_all(page):
     assert changed(ANSWER, '    return {"pass B": 5\n') == ["1.1"]
     page.unlink()
     assert sources(chosen)["1.1"].strip() == ""
-
-
-def test_the_file_is_found_where_the_catalogue_says(own_desk):
-    assert read_page("ch05_four_passes").path == own_desk / "ch05_four_passes.py"
-    assert own_desk == desk.catalogue.FOLDER

@@ -29,13 +29,12 @@ def test_what_is_recorded_is_read_again():
     assert progress.of("5.3")["hints"] == 2
 
 
-def test_what_was_passed_stays_passed_until_it_is_reset():
+def test_the_state_is_that_of_the_last_check():
     progress.record("5.2", state="passed", tries=1)
     when = progress.of("5.2")["passed"]
     assert when
     progress.record("5.2", state="failed", tries=2)
-    progress.record("5.2", state="untouched")
-    assert progress.of("5.2") == {"state": "passed", "tries": 2, "hints": 0, "passed": when}
+    assert progress.of("5.2") == {"state": "failed", "tries": 2, "hints": 0, "passed": when}
     progress.forget("5.2")
     assert progress.of("5.2") == progress.FRESH
 
