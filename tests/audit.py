@@ -54,6 +54,15 @@ def answers(sample: bool) -> Figures:
     return {"verdicts": judged}
 
 
+def edits(sample: bool) -> Figures:
+    """Every small edit of every solution, judged; those that pass, on 200 other inputs"""
+    words = ["--every", "40"] if sample else []
+    out = say("tests/mutants/edits.py", *words, cwd=ROOT, PYTHONPATH=str(ROOT / "tests"))
+    names = ("edits", "named", "rejected", "equal", "pass")
+    rows = [[int(x) for x in row.split()[1:]] for row in out.splitlines() if row[:1].isdigit()]
+    return dict(zip(names, map(sum, zip(*rows, strict=True)), strict=True))
+
+
 def install(sample: bool) -> Figures:
     """Installed with `pip` into an empty environment, and used from an empty folder"""
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +111,7 @@ def bench(sample: bool) -> Figures:
 
 
 PARTS: dict[str, Callable[[bool], Figures]] = {
-    part.__name__: part for part in (fuzz, families, answers, install, bench)
+    part.__name__: part for part in (fuzz, families, answers, edits, install, bench)
 }
 
 
