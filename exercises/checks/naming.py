@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from exercises.checks.cases import AFTER, Trial, afterwards, fits
+from exercises.checks.cases import AFTER, Trial, fits
 from exercises.checks.compare import by_key, same
 
 MORE = 4  # cases beyond those that decide, where two mistakes still give the same
@@ -26,7 +26,7 @@ def _single(trial: Trial) -> Iterator[tuple[str, Gives]]:
     for words in trial.slips():
         yield words, lambda i, words=words: trial.result(i, frozenset({words}))
     for words in AFTER:
-        yield words, lambda i, words=words: afterwards(words, trial.result(i))
+        yield words, lambda i, words=words: trial.result(i, after=words)
 
 
 def _double(trial: Trial) -> Iterator[tuple[str, Gives]]:
@@ -39,7 +39,7 @@ def _double(trial: Trial) -> Iterator[tuple[str, Gives]]:
         for after in AFTER:
             yield (
                 f"{words},\n    and {after}",
-                lambda i, made=made, after=after: afterwards(after, trial.result(i, made)),
+                lambda i, made=made, after=after: trial.result(i, made, after),
             )
 
 
