@@ -12,13 +12,19 @@ from torch import Tensor
 
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import LABELS, Lab, labs
-from exercises.checks.ch05_last_pass import c_and_d, pass_d, without
-from exercises.checks.ch05_passes import Question, Slip, freeze, labelled, of, patch
+from exercises.checks.ch05_last_pass import ALL, c_and_d, pass_d, without
+from exercises.checks.ch05_passes import Question, Slip, freeze, labelled, of, patch, values
 from exercises.room.plain import Array
 from exercises.room.room import Reply
 from pathpatch import Node, Tokens, run
 from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.nodes import heads
+
+NOTHING = (
+    "nothing changes against pass B. Either C stores the old R: the freeze undoes the patch, R is "
+    "read where nothing is patched, or it is kept as a view that changes later. Or D does not use "
+    "what is stored: R is not written, or its head is frozen there"
+)
 
 
 def _drawn(random: Random) -> Iterator[Case]:
@@ -104,17 +110,28 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
         q = q.swapped
     some = without(
         slip,
-        # here h is always among the heads that are frozen, so all three are the same as R unwritten
+        # h is a frozen head here, and R an input of one: these give what `nothing` does
         "the freeze comes after",
         "R is as in pass B",
-        # the position is one and the same for both: see above
-        "the sender is patched at END",
-        "the sender is patched at its position in the first",
+        "R is not written",
+        "all heads are frozen in pass D",
+        # h and R are at one position, which nothing leaves while the heads are frozen: all right
+        "R is stored and set at all positions",
+        "the sender is patched at all positions",
+        "each node is frozen only at the positions",
+        # both have the position of `at`: see above
+        "the sender is patched at",
         "R is written at",
-        "the stored values",
+        # nothing invites these
         "every prompt gets",
+        "the stored values",
+        "the new value of the sender is added",
+        "the sender is set to zero",
+        "the MLPs are frozen in pass D",
     )
     logits = c_and_d(q, some)
+    if slip(NOTHING):
+        logits = values(model, orig, [ALL])[ALL]
     if slip("the scale of the norms is frozen in pass C: it belongs to the direct path"):
         logits = _scaled(q, some, lambda name: True)
     if slip("the scale of the norm before R is frozen in pass C: it belongs to the direct path"):

@@ -45,6 +45,12 @@ def pass_d(
             writes |= dict.fromkeys(whole_layer(model, [node]), new)
     if slip("R is written in the head next to its own"):
         writes = {next_head(model, node): new for node, new in writes.items()}
+    if slip("R is written at all positions, and not only at its own"):
+        length = tokens.ids.shape[1]
+        writes = {
+            n.everywhere(): new if n.at is None else new[:, None].expand(-1, length, -1)
+            for n, new in writes.items()
+        }
     if slip("R is written at its position in the first prompt, in all prompts"):
         writes = {of(node): new for node, new in writes.items()}
     if slip("R is written at END, and not at its own position"):

@@ -75,8 +75,8 @@ def _at_a_position(lab: Lab) -> Asked:
 
 
 def _everywhere(lab: Lab) -> Asked:
-    """Nodes without a position, beside one that has one."""
-    senders = [lab.head(0, None), lab.head(1, lab.place())]
+    """A receiver without a position, beside one that has one."""
+    senders = [lab.head(0, lab.place()), lab.head(1, lab.place())]
     receivers = [lab.door(2, None), lab.door(1, "END", "kv")]
     return senders, receivers, heads(lab.model), "heads(model)"
 
@@ -95,10 +95,10 @@ def _drawn(random: Random) -> Iterator[Case]:
 def _case(
     lab: Lab, senders: list[Node], receivers: list[Node], frozen: list[Node], words: str
 ) -> Case:
-    """A and B have read more than the question needs."""
+    """A and B have read more than the question needs, so that an answer has to choose."""
     model, prompts = lab.model, lab.prompts
-    ends = [*senders, *(node for node in receivers if node != LOGITS)]
-    every = [*frozen, *heads(model), *mlps(model), *ends]
+    ends = [*(n.everywhere() for n in senders), *(n for n in receivers if n != LOGITS)]
+    every = [*frozen, *heads(model), *mlps(model), Node("resid_post", 0, at=senders[0].at), *ends]
     b, a = (run(model, tokens, reads=every) for tokens in (prompts.orig, prompts.new))
     shown = f"pass_c({lab.shown}, x_orig, b, a, {names(senders)}, {names(receivers)}, {words})"
     return Case(shown, (model, prompts.orig, b, a, senders, receivers, frozen))

@@ -20,7 +20,7 @@ def _drawn(random: Random) -> Iterator[Case]:
             second, [second.door(2, some[1]), second.door(1, some[0]), second.door(0, "END")]
         )
         yield _case(low, [LOGITS])
-        yield _case(first, [first.door(1, first.place(), "kv"), Node("resid_post", 0, at=some[1])])
+        yield _case(first, [first.door(1, first.place(), "kv"), Node("resid_post", 0, at="END")])
         yield _case(low, [low.door(0, None), low.door(1, "END", "q")])
         yield _case(second, [LOGITS])
         layers = random.sample(range(deep.layers), 4)

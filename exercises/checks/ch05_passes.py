@@ -108,17 +108,18 @@ def of_first(found: Tensor) -> Tensor:
     return found[:1].expand_as(found)
 
 
-def depth(node: Node, model: Model) -> int:
+def layer(node: Node, model: Model) -> int:
     """The layer, where the embedding comes before the first and the logits after the last."""
-    ends = {"embed": -1, "logits": model.cfg.n_layers}
-    return ends[node.kind] if node.layer is None else node.layer + (node.kind == "resid_post")
+    if node.layer is not None:
+        return node.layer
+    return -1 if node.kind == "embed" else int(model.cfg.n_layers)
 
 
 def freeze(q: Question, slip: Slip) -> Values:
     """The frozen nodes with their values from pass B."""
     nodes, model = list(q.frozen), q.model
-    sent = [depth(node, model) for node in q.senders]
-    read = [depth(node, model) for node in q.receivers]
+    sent = [layer(node, model) for node in q.senders]
+    read = [layer(node, model) for node in q.receivers]
     if slip("nothing is frozen: what lies between h and R reacts to the new h"):
         nodes = []
     if slip("each node is frozen only at the positions of the senders, and not at all of its own"):
@@ -127,21 +128,21 @@ def freeze(q: Question, slip: Slip) -> Values:
     if slip("the MLPs are frozen too: they belong to the direct path"):
         nodes = [*nodes, *(node for node in mlps(model) if node not in nodes)]
     if slip("the last layer before R is not frozen"):
-        nodes = [node for node in nodes if depth(node, model) < max(read) - 1]
+        nodes = [node for node in nodes if layer(node, model) < max(read) - 1]
     if slip("only the first layer after h is frozen"):
-        nodes = [node for node in nodes if depth(node, model) == min(sent) + 1]
+        nodes = [node for node in nodes if layer(node, model) == min(sent) + 1]
     if slip("only the first three layers are frozen, however many the model has"):
-        nodes = [node for node in nodes if depth(node, model) < 3]
+        nodes = [node for node in nodes if layer(node, model) < 3]
     if len(set(sent)) > 1:
         if slip("only what comes after the last of the senders is frozen"):
-            nodes = [node for node in nodes if depth(node, model) > max(sent)]
+            nodes = [node for node in nodes if layer(node, model) > max(sent)]
         if slip("nothing in the layers of the senders is frozen, not even the other heads"):
-            nodes = [node for node in nodes if depth(node, model) not in sent]
+            nodes = [node for node in nodes if layer(node, model) not in sent]
         if slip("a head that sends at one position is left free at all the others too"):
             sending = {node.everywhere() for node in q.senders}
             nodes = [node for node in nodes if node.everywhere() not in sending]
     if min(read) < max(read) and slip("nothing after the first of the receivers is frozen"):
-        nodes = [node for node in nodes if depth(node, model) < min(read)]
+        nodes = [node for node in nodes if layer(node, model) < min(read)]
     if slip("the frozen nodes get their values from pass A, and not from pass B"):
         return values(model, q.new, nodes)
     return values(model, q.orig, nodes)
@@ -149,7 +150,7 @@ def freeze(q: Question, slip: Slip) -> Values:
 
 def patch(q: Question, slip: Slip) -> Values:
     """The senders with their values from pass A."""
-    nodes = q.senders
+    nodes = list(q.senders)
     if len(nodes) > 1:
         if slip("only the first of the senders is patched"):
             nodes = nodes[:1]
@@ -158,7 +159,10 @@ def patch(q: Question, slip: Slip) -> Values:
     if slip("the sender is patched at all positions, and not only at its own"):
         nodes = [node.everywhere() for node in nodes]
     if slip("all heads of the sender's layer are patched"):
-        nodes = [*nodes, *whole_layer(q.model, nodes)]
+        every = range(q.model.cfg.n_heads)
+        nodes += [
+            Node("z", n.layer, i, at=n.at) for n in nodes if n.layer is not None for i in every
+        ]
     if slip("the sender is patched at its position in the first prompt, in all prompts"):
         nodes = [of(node) for node in nodes]
     if slip("the sender is patched at END, and not at its own position"):

@@ -21,19 +21,21 @@ def _drawn(random: Random) -> Iterator[Case]:
         )
         place = random.randrange(1, COMMON)
         yield _case(low, [low.head(0, place)], [low.door(1, place), low.door(1, "END", "q")])
-        senders = [Node("embed", at=late), first.head(1, early)]
-        yield _case(first, senders, [Node("resid_post", 1, at=early), first.door(2, late, "kv")])
+        senders = [Node("embed", at=late), first.head(1, "END")]
+        yield _case(first, senders, [Node("resid_post", 1, at="END"), first.door(2, late, "kv")])
         yield _case(deep, *_long(deep))
-        yield _case(second, [second.head(0, None)], [second.door(2, None), second.door(1, "S2")])
+        yield _case(
+            second, [second.head(0, second.place())], [second.door(2, None), second.door(1, "S2")]
+        )
         yield _case(deep, *_long(deep))
 
 
 def _long(lab: Lab) -> tuple[list[Node], list[Node]]:
     """Ends in several layers and positions, with layers between that are neither."""
-    early, late = lab.random.sample(LABELS, 2)
+    early, late = lab.random.sample(LABELS[:3], 2)
     top, between = lab.layers - 1, lab.layers - 3
     senders = [lab.head(0, early), lab.head(0, late), lab.head(between, early)]
-    receivers = [lab.door(top, early), lab.door(top - 1, late), lab.door(top, lab.place())]
+    receivers = [lab.door(top, early), lab.door(top - 1, late), lab.door(top, "END")]
     return lab.random.sample(senders, 3), receivers
 
 
@@ -57,10 +59,16 @@ def repaired(model, prompts, senders, receivers, *, slip):
         q = q.swapped
     some = without(
         slip,
-        "R is as in pass B",  # the same as what comes out where R is not written
-        "only the first three layers",  # nothing in the code invites it
-        "every prompt gets",
-        "R is written",  # what is stored at one place is written there by `writes=c`
+        "R is as in pass B",  # gives the same as not to write R
+        "R is written",  # `writes=c` writes what is stored where it is stored
         "the stored values",
+        # nothing in the code that is given invites these
+        "only the first three layers",
+        "every prompt",
+        "the new value of the sender is added",
+        "the sender is set to zero",
+        "the first position",
+        "the mean over all positions",
+        "the query of R",
     )
-    return at_end(orig, c_and_d(q, some), slip)
+    return at_end(orig, c_and_d(q, some), some)
