@@ -13,7 +13,17 @@ from torch import Tensor
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import LABELS, Lab, labs
 from exercises.checks.ch05_last_pass import ALL, c_and_d, pass_d, without
-from exercises.checks.ch05_passes import Question, Slip, freeze, labelled, of, patch, values
+from exercises.checks.ch05_passes import (
+    LATE,
+    Question,
+    Slip,
+    freeze,
+    labelled,
+    of,
+    passed,
+    patch,
+    values,
+)
 from exercises.room.plain import Array
 from exercises.room.room import Reply
 from pathpatch import Node, Tokens, run
@@ -21,9 +31,10 @@ from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.nodes import heads
 
 NOTHING = (
-    "nothing changes against pass B. Either C stores the old R: the freeze undoes the patch, R is "
-    "read where nothing is patched, or it is kept as a view that changes later. Or D does not use "
-    "what is stored: R is not written, or its head is frozen there"
+    "nothing changes against pass B. Either C stores the old R: h is not patched (hook.name may be "
+    "another name of the same point), the freeze undoes the patch, R is read where nothing is "
+    "patched, or it is kept as a view that changes later. Or D does not use what is stored: R is not "
+    "written, or its head is frozen there"
 )
 
 
@@ -123,6 +134,7 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
         "the sender is patched at",
         "R is written at",
         # nothing invites these
+        "every frozen node gets",
         "every prompt gets",
         "the stored values",
         "the new value of the sender is added",
@@ -130,6 +142,8 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
         "the MLPs are frozen in pass D",
     )
     logits = c_and_d(q, some)
+    if slip("every layer is frozen to the values of the last one" + LATE):
+        logits = _late(q, some)
     if slip(NOTHING):
         logits = values(model, orig, [ALL])[ALL]
     if slip("the scale of the norms is frozen in pass C: it belongs to the direct path"):
@@ -143,6 +157,15 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
     if slip("only the logits at the last position are returned, and not those at all positions"):
         return logits[:, -1]
     return logits
+
+
+def _late(q: Question, slip: Slip) -> Tensor:
+    """The logits when all layers are frozen to what the heads of the last one give."""
+    top = q.model.cfg.n_layers - 1
+    last = values(q.model, q.orig, heads(q.model))
+    frozen = {node: last[replace(node, layer=top)] for node in freeze(q, slip)}
+    stored = passed(q.model, q.orig, frozen | patch(q, slip), q.receivers)
+    return pass_d(q.model, q.orig, stored, slip)
 
 
 def _scaled(q: Question, slip: Slip, which: Callable[[str], bool]) -> Tensor:

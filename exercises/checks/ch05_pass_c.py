@@ -117,6 +117,8 @@ def pass_c(model, tokens, b, a, senders, receivers, frozen, *, slip):
         q = replace(q, frozen=heads(model))
     if slip("of the frozen nodes only the heads are frozen"):
         q = replace(q, frozen=[node for node in frozen if node.kind == "z"])
+    if slip("only whole heads are frozen: no other nodes of `frozen`, and no head at one position"):
+        q = replace(q, frozen=[node for node in heads(model) if node in frozen])
     if slip("what is frozen is frozen at all positions, and not where `frozen` says"):
         q = replace(q, frozen=[node.everywhere() for node in frozen])
     if slip("all that b has read is frozen, and not only `frozen`"):

@@ -115,6 +115,9 @@ def layer(node: Node, model: Model) -> int:
     return -1 if node.kind == "embed" else int(model.cfg.n_layers)
 
 
+LATE = ": a lambda in a loop looks up its variable when it is called, and not when it is made"
+
+
 def freeze(q: Question, slip: Slip) -> Values:
     """The frozen nodes with their values from pass B."""
     nodes, model = list(q.frozen), q.model

@@ -65,6 +65,7 @@ def repaired(model, prompts, senders, receivers, *, slip):
         # nothing in the code that is given invites these
         "only the first three layers",
         "every prompt",
+        "every frozen node",
         "the new value of the sender is added",
         "the sender is set to zero",
         "the first position",
