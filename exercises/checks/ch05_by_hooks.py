@@ -13,17 +13,8 @@ from torch import Tensor
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import LABELS, Lab, labs
 from exercises.checks.ch05_last_pass import ALL, c_and_d, pass_d, without
-from exercises.checks.ch05_passes import (
-    LATE,
-    Question,
-    Slip,
-    freeze,
-    labelled,
-    of,
-    passed,
-    patch,
-    values,
-)
+from exercises.checks.ch05_passes import LATE, Question, Slip, freeze, patch
+from exercises.checks.ch05_values import labelled, of, passed, values
 from exercises.room.plain import Array
 from exercises.room.room import Reply
 from pathpatch import Node, Tokens, run
@@ -32,9 +23,9 @@ from pathpatch.nodes import heads
 
 NOTHING = (
     "nothing changes against pass B. Either C stores the old R: h is not patched (hook.name may be "
-    "another name of the same point), the freeze undoes the patch, R is read where nothing is "
-    "patched, or it is kept as a view that changes later. Or D does not use what is stored: R is not "
-    "written, or its head is frozen there"
+    "another name of the same point), the freeze undoes the patch, R is read where nothing "
+    "is patched, or it is kept as a view that changes later. Or D does not use what is stored: R "
+    "is not written, or its head is frozen there"
 )
 
 
@@ -46,8 +37,8 @@ def _drawn(random: Random) -> Iterator[Case]:
         yield _case(low, 0, low.layers - 1, kinds[2], _anywhere(low))
         yield _case(second, 1, 2, kinds[0], second.prompts.orig.at("END"))
         yield _case(first, 0, 1, kinds[1], _anywhere(first))
-        yield _case(deep, random.randrange(2), deep.layers - 1, kinds[2], _anywhere(deep))
-        yield _case(deep, 1, deep.layers - 1, kinds[0], deep.prompts.orig.at(random.choice(LABELS)))
+        yield _case(deep, 0, deep.layers - 1, kinds[2], _anywhere(deep))
+        yield _case(deep, 2, deep.layers - 1, kinds[0], deep.prompts.orig.at(random.choice(LABELS)))
 
 
 def _anywhere(lab: Lab) -> Tensor:
@@ -99,7 +90,8 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
     orig, new = (labelled(Tokens(ids, places)) for ids in (x_orig, x_new))
     h, r = Node("z", *sender, at="at"), Node(receiver[2], *receiver[:2], at="at")
     if slip("the head of R is divided by the heads that share a key: hook_k and hook_v have all"):
-        r = replace(r, head=r.head // (1 if r.kind == "q" else model.cfg.query_heads_per_kv))
+        group = 1 if r.kind == "q" else model.cfg.query_heads_per_kv
+        r = replace(r, head=receiver[1] // group)
     if slip("the head of the sender stands for that of R as well"):
         r = replace(r, head=h.head)
     if slip("key and value have changed places"):

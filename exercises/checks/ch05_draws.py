@@ -31,7 +31,8 @@ class Lab:
 
     def place(self) -> str | int:
         """A position: a label, or now and then a token index."""
-        return self.random.choice([*LABELS, self.random.randrange(1, COMMON)])
+        index = self.random.randrange(1, COMMON)
+        return index if self.random.random() < 0.2 else self.random.choice(LABELS)
 
     def head(self, layer: int, at: str | int | None) -> Node:
         """The output of some head of a layer."""

@@ -6,8 +6,9 @@ from random import Random
 
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import COMMON, LABELS, Lab, labs, names
-from exercises.checks.ch05_passes import Question, labelled, values
+from exercises.checks.ch05_passes import Question
 from exercises.checks.ch05_passes import pass_c as c
+from exercises.checks.ch05_values import labelled, values
 from pathpatch import LOGITS, Node, run
 from pathpatch.nodes import heads, mlps
 

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from random import Random
 
+import torch
+from torch import Tensor
+
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import LABELS, Lab, labs, names
 from exercises.checks.ch05_last_pass import ALL, at_end
 from exercises.checks.ch05_last_pass import pass_d as d
-from exercises.checks.ch05_passes import labelled, passed, values
-from pathpatch import LOGITS, Node, run
-from pathpatch.nodes import heads
+from exercises.checks.ch05_values import Values, labelled, passed, values
+from pathpatch import LOGITS, Node, Tokens, run
+from pathpatch.nodes import Model, heads
 
 
 def _drawn(random: Random) -> Iterator[Case]:
@@ -53,11 +56,9 @@ def pass_d(model, tokens, stored, *, slip):
         every = d(model, tokens, stored, slip)
         alone = values(model, tokens, [ALL])[ALL]
         if slip("each receiver has a pass of its own, and the changes are added up"):
-            own = [passed(model, tokens, {n: new}, [ALL])[ALL] for n, new in stored.items()]
-            every = alone + sum(one - alone for one in own)
+            every = alone + (_each(model, tokens, stored) - alone).sum(0)
         if slip("each receiver has a pass of its own, and the mean of the logits is taken"):
-            own = [passed(model, tokens, {n: new}, [ALL])[ALL] for n, new in stored.items()]
-            every = sum(own) / len(own)
+            every = _each(model, tokens, stored).mean(0)
         if slip("the stored values are added to what the run computes there"):
             old = values(model, tokens, stored)
             summed = {node: old[node] + new for node, new in stored.items()}
@@ -68,3 +69,10 @@ def pass_d(model, tokens, stored, *, slip):
     if slip("the likeliest token is returned, and not the logits"):
         return found.argmax(-1)
     return found
+
+
+def _each(model: Model, tokens: Tokens, stored: Values) -> Tensor:
+    """The logits of a pass for each receiver alone, [receiver, batch, pos, vocab]."""
+    return torch.stack(
+        [passed(model, tokens, {node: new}, [ALL])[ALL] for node, new in stored.items()]
+    )

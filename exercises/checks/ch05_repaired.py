@@ -6,7 +6,8 @@ from random import Random
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import COMMON, LABELS, Lab, labs, names
 from exercises.checks.ch05_last_pass import at_end, c_and_d, without
-from exercises.checks.ch05_passes import Question, labelled
+from exercises.checks.ch05_passes import Question
+from exercises.checks.ch05_values import labelled
 from pathpatch import Node
 from pathpatch.nodes import heads
 

@@ -202,7 +202,7 @@ def froze_where_the_senders_are(model, tokens, b, a, senders, receivers, frozen)
     return run(model, tokens, reads=receivers, writes=writes)
 
 
-@wrong("5.2", "all that b has read is frozen")
+@wrong("5.2", "all that a has read is patched in")
 def wrote_all_that_was_read(model, tokens, b, a, senders, receivers, frozen):
     return run(model, tokens, reads=receivers, writes={**b, **a})
 
