@@ -63,7 +63,8 @@ def pass_c(model, tokens, b, a, senders, receivers, frozen):
     """What each receiver would be if only the senders were as on x_new.
 
     tokens: x_orig. b: a run on x_orig that read the frozen nodes. a: a run on x_new that read the
-    senders. senders, receivers, frozen: lists of nodes.
+    senders. Both may have read more. senders, receivers, frozen: lists of nodes of any kind; one
+    may be in several of them, and `frozen` may be empty.
     Returns: a dict from each receiver to its value.
     """
     raise NotImplementedError("5.2 is not written yet")
@@ -115,7 +116,7 @@ check(pass_d)
 # `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
 # `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
 #
-# **Goal.** The logits of pass D at all positions.
+# **Goal.** The logits of pass D at all positions of each prompt, up to its END.
 #
 # **Out of scope.** Several senders or receivers.
 #
@@ -127,7 +128,8 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
 
     x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
     or "k" or "v" in the third place. at: position in each prompt [batch].
-    Returns: the logits of pass D, a tensor [batch, pos, vocab].
+    Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter prompts are padded on the
+    right; what stands there does not count.
     """
     raise NotImplementedError("5.4 is not written yet")
 

@@ -76,7 +76,7 @@ check(signs)
 #
 # **Out of scope.** Pass D.
 #
-# **Hint 1.** A sender is a head, so it is among the frozen nodes as well. Which of the two writes must win?
+# **Hint 1.** A sender is most often a head, and then it is among the frozen nodes as well. Which of the two writes must win?
 #
 # **Hint 2.** `run(model, tokens, reads=..., writes=...)` applies its writes in the order of the dict.
 #
@@ -92,7 +92,8 @@ def pass_c(model, tokens, b, a, senders, receivers, frozen):
     """What each receiver would be if only the senders were as on x_new.
 
     tokens: x_orig. b: a run on x_orig that read the frozen nodes. a: a run on x_new that read the
-    senders. senders, receivers, frozen: lists of nodes.
+    senders. Both may have read more. senders, receivers, frozen: lists of nodes of any kind; one
+    may be in several of them, and `frozen` may be empty.
     Returns: a dict from each receiver to its value.
     """
     # solution
@@ -153,7 +154,7 @@ check(pass_d)
 # `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
 # `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
 #
-# **Goal.** The logits of pass D at all positions.
+# **Goal.** The logits of pass D at all positions of each prompt, up to its END.
 #
 # **Out of scope.** Several senders or receivers.
 #
@@ -176,7 +177,8 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
 
     x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
     or "k" or "v" in the third place. at: position in each prompt [batch].
-    Returns: the logits of pass D, a tensor [batch, pos, vocab].
+    Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter prompts are padded on the
+    right; what stands there does not count.
     """
     # solution
     import torch

@@ -57,14 +57,19 @@ def _nothing(case: Case, reply: Reply) -> str:
     return ""
 
 
+def _all_of_it(case: Case, result: Any) -> Any:
+    return result
+
+
 @dataclass(frozen=True)
 class Check:
     """How an exercise is checked.
 
     solve: the solution, `solve(*args, slip=...)`. draw: cases without end, of which `count` decide
     and the next ones may tell two mistakes apart. advice: what to try when nothing fits. rule: what
-    else must hold of a call, in words where it does not ("" otherwise). examine: in place of a
-    comparison, for answers of which more than one is right: it raises Wrong.
+    else must hold of a call, in words where it does not ("" otherwise). tidy: from a plain value
+    what of it counts. examine: in place of a comparison, for answers of which more than one is
+    right: it raises Wrong.
     """
 
     solve: Callable[..., Any]
@@ -72,6 +77,7 @@ class Check:
     count: int
     advice: str = ""
     rule: Callable[[Case, Reply], str] = _nothing
+    tidy: Callable[[Case, Any], Any] = _all_of_it
     examine: Callable[[Any], None] | None = None
 
     @property
@@ -86,7 +92,7 @@ CHECKS: dict[str, Check] = {}  # name of the learner's function -> its check
 def check(draw: Draw, count: int, **more: Any) -> Callable[[Callable[..., Any]], Any]:
     """Register a solution with its slips under its name, which is that of the learner's function.
 
-    more: advice and rule, as in `Check`.
+    more: advice, rule and tidy, as in `Check`.
     """
 
     def register(solve: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,8 +123,19 @@ class Trial:
         self._cases += islice(self._drawn, max(0, missing))
         return self._cases[number]
 
-    def result(self, number: int, made: Made = NONE) -> Any:
-        """What the solution gives with these mistakes, as a plain value; None: it fails."""
+    def counts(self, number: int, result: Any) -> Any:
+        """What of a plain value counts in a case."""
+        return None if result is None else self.check.tidy(self.case(number), result)
+
+    def result(self, number: int, made: Made = NONE, after: str = "") -> Any:
+        """What counts of what the solution gives with these mistakes; None: it fails.
+
+        after: one of `AFTER`, done to it.
+        """
+        found = self._solved(number, made)
+        return self.counts(number, afterwards(after, found) if after else found)
+
+    def _solved(self, number: int, made: Made) -> Any:
         case = self.case(number)
         if made not in case.results:
             try:
@@ -164,6 +181,8 @@ AFTER: dict[str, Callable[[Any], Any]] = {
     "every prompt has the result of the first one": lambda x: x[:1].expand_as(x),
     "only the first prompt is returned": lambda x: x[0],
     "only the first prompt is returned, as a batch of one": lambda x: x[:1],
+    "the mean over the prompts is taken, as a batch of one": lambda x: x.mean(0, keepdim=True),
+    "the result is rounded to half precision": lambda x: x.half(),
     "the prompts are in the reverse order": lambda x: x.flip(0),
     "probabilities are returned, and not logits": lambda x: x.softmax(-1),
     "log-probabilities are returned, and not logits": lambda x: x.log_softmax(-1),
@@ -183,7 +202,7 @@ def afterwards(words: str, right: Any) -> Any:
     if not isinstance(right, Array) or not right.values.ndim:
         return None
     try:
-        values = AFTER[words](right.values.double())
+        values = AFTER[words](right.values.double()).double()
     except RuntimeError:
         return None
     return Array(values, right.kind, right.dtype)

@@ -66,6 +66,12 @@ def _is_list(x: Any) -> bool:
     return isinstance(x, Sequence) and not isinstance(x, str | bytes)
 
 
+def kind(of: Any) -> str:
+    """What two values must both be before they can be the same."""
+    of = _scalar(of)
+    return "number" if _is_number(of) else "list" if _is_list(of) else type(of).__name__
+
+
 def form(of: Any) -> str:
     """The kind of a value, with its shape: what must agree before the numbers can."""
     if isinstance(of, Array):

@@ -108,11 +108,13 @@ class Judging:
         if number not in self.replies:
             case, names = self.trial.case(number), self.trial.check.names
             call = self.opened.call
-            self.replies[number] = call(self.exercise.function, names, case.args, self.limit)
+            reply = call(self.exercise.function, names, case.args, self.limit)
+            counts = self.trial.counts(number, reply.result)
+            self.replies[number] = replace(reply, result=counts)
         return self.replies[number]
 
     def returned(self, number: int) -> Any:
-        """What the answer returned; None where that was nothing."""
+        """What counts of what the answer returned; None where that was nothing."""
         return self.reply(number).result
 
     def verdict(self) -> Verdict:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from exercises.checks.cases import AFTER, Trial, afterwards, fits
-from exercises.checks.compare import by_key, same
+from exercises.checks.cases import AFTER, Trial, fits
+from exercises.checks.compare import by_key, kind, same
 
 MORE = 4  # cases beyond those that decide, where two mistakes still give the same
 Results = Callable[[int], Any]  # what the answer returns in a case; None: nothing that counts
@@ -13,6 +13,9 @@ Gives = Callable[[int], Any]  # what a mistake gives in a case
 
 def name_mistake(trial: Trial, failed: int, results: Results) -> str:
     """A sentence that names the mistake, or "". failed: the case that is not right."""
+    kinds = {kind(gives(failed)) for _, gives in _single(trial)}
+    if kind(results(failed)) not in kinds:
+        return ""  # a tuple, say, where all that can come out is a tensor
     for hypotheses in (_single(trial), _double(trial)):
         fitting = [pair for pair in hypotheses if fits(results(failed), pair[1](failed))]
         fitting = [pair for pair in fitting if _explains(trial.check.count, pair[1], results)]
@@ -26,7 +29,7 @@ def _single(trial: Trial) -> Iterator[tuple[str, Gives]]:
     for words in trial.slips():
         yield words, lambda i, words=words: trial.result(i, frozenset({words}))
     for words in AFTER:
-        yield words, lambda i, words=words: afterwards(words, trial.result(i))
+        yield words, lambda i, words=words: trial.result(i, after=words)
 
 
 def _double(trial: Trial) -> Iterator[tuple[str, Gives]]:
@@ -39,7 +42,7 @@ def _double(trial: Trial) -> Iterator[tuple[str, Gives]]:
         for after in AFTER:
             yield (
                 f"{words},\n    and {after}",
-                lambda i, made=made, after=after: afterwards(after, trial.result(i, made)),
+                lambda i, made=made, after=after: trial.result(i, made, after),
             )
 
 
@@ -92,8 +95,10 @@ def _by_key(trial: Trial, failed: int, results: Results) -> str:
 def _explains_key(trial: Trial, key: Any, gives: Gives, results: Results) -> bool:
     for number in range(trial.check.count):
         got, wrong = results(number), gives(number)
-        if not isinstance(got, dict) or key not in by_key(got):
+        if not isinstance(got, dict):
             continue
+        if key not in by_key(got):  # one case alone may fit by chance
+            return False
         if not isinstance(wrong, dict) or not same(by_key(got)[key], by_key(wrong).get(key)):
             return False
     return True

@@ -117,6 +117,18 @@ def with_hooks_that_are_taken_off(model, x_orig, x_new, sender, receiver, at):
         model.reset_hooks()
 
 
+@right("5.4")
+def without_the_padding(model, x_orig, x_new, sender, receiver, at):
+    """One prompt at a time, and only as long as it is; what stands at padding does not count."""
+    logits = torch.zeros(*x_orig.shape, model.cfg.d_vocab, dtype=torch.float64)
+    for row in range(len(at)):
+        own = x_orig[row] != 0
+        one, other = x_orig[row : row + 1, own], x_new[row : row + 1, own]
+        there = at[row : row + 1]
+        logits[row, own] = passes(model, one, other, sender, receiver, there)[0]
+    return logits
+
+
 @wrong("5.4", "nothing is frozen")
 def forgot_to_freeze(model, x_orig, x_new, sender, receiver, at):
     (i, j), (layer, head, kind) = sender, receiver
@@ -159,10 +171,27 @@ def froze_the_scale_of_all_norms(model, x_orig, x_new, sender, receiver, at):
     return passes(model, x_orig, x_new, sender, receiver, at, more=more)
 
 
-@wrong("5.4", "off by one")
+@wrong("5.4", "the last layer before R is not frozen")
 def stopped_a_layer_too_early(model, x_orig, x_new, sender, receiver, at):
     layers = range(receiver[0] - 1)
     return passes(model, x_orig, x_new, sender, receiver, at, layers=layers)
+
+
+@wrong("5.4", "only the first three layers are frozen")
+def froze_three_layers(model, x_orig, x_new, sender, receiver, at):
+    layers = range(min(3, model.cfg.n_layers))
+    return passes(model, x_orig, x_new, sender, receiver, at, layers=layers)
+
+
+@wrong("5.4", "only the first layer after h is frozen")
+def froze_the_next_layer(model, x_orig, x_new, sender, receiver, at):
+    layers = [sender[0] + 1]
+    return passes(model, x_orig, x_new, sender, receiver, at, layers=layers)
+
+
+@wrong("5.4", "your line")
+def counted_on_four_prompts(model, x_orig, x_new, sender, receiver, at):
+    return passes(model, x_orig, x_new, sender, receiver, at, rows=[0, 1, 2, 3])
 
 
 @wrong("5.4", "all heads of the sender's layer")
@@ -171,7 +200,7 @@ def patched_the_whole_layer(model, x_orig, x_new, sender, receiver, at):
     return passes(model, x_orig, x_new, sender, receiver, at, here=(rows, at))
 
 
-@wrong("5.4", "in all heads of its layer, and not in one")
+@wrong("5.4", "all heads of R's layer are stored and set")
 def set_the_receiver_in_all_heads(model, x_orig, x_new, sender, receiver, at):
     rows = torch.arange(len(at))
     return passes(model, x_orig, x_new, sender, receiver, at, there=(rows, at))
@@ -237,7 +266,7 @@ def patched_h_in_d(model, x_orig, x_new, sender, receiver, at):
     return passes(model, x_orig, x_new, sender, receiver, at, in_d=again)
 
 
-@wrong("5.4", "all heads are frozen in pass D too")
+@wrong("5.4", "its head is frozen there")
 def froze_in_d(model, x_orig, x_new, sender, receiver, at):
     def freeze(patched, b):
         return [(z(k), constant(b[z(k)])) for k in range(model.cfg.n_layers)]
@@ -258,7 +287,7 @@ def patched_h_and_let_all_react(model, x_orig, x_new, sender, receiver, at):
     return model.run_with_hooks(x_orig, fwd_hooks=[(z(i), patch)])
 
 
-@wrong("5.4", "R is overwritten with its value on x_new")
+@wrong("5.4", "R is read in pass A, where everything is new")
 def took_the_receiver_from_x_new(model, x_orig, x_new, sender, receiver, at):
     _, a = model.run_with_cache(x_new)
     layer, head, kind = receiver
@@ -272,7 +301,7 @@ def took_the_receiver_from_x_new(model, x_orig, x_new, sender, receiver, at):
     return model.run_with_hooks(x_orig, fwd_hooks=[(name, put)])
 
 
-@wrong("5.4", "a view of it was kept")
+@wrong("5.4", "it is kept as a view that changes later")
 def kept_a_view(model, x_orig, x_new, sender, receiver, at):
     """Pass C puts R back to its old value, so that nothing uses the new one: in place."""
     (i, j), (layer, head, kind) = sender, receiver
@@ -298,7 +327,7 @@ def kept_a_view(model, x_orig, x_new, sender, receiver, at):
     return model.run_with_hooks(x_orig, fwd_hooks=[(name, put)])
 
 
-@wrong("5.4", "it was read where nothing was patched")
+@wrong("5.4", "R is read where nothing is patched")
 def stored_the_receiver_of_pass_b(model, x_orig, x_new, sender, receiver, at):
     _, b = model.run_with_cache(x_orig)
     layer, head, kind = receiver
@@ -334,20 +363,20 @@ def stored_the_whole_stream(model, x_orig, x_new, sender, receiver, at):
     return model.run_with_hooks(x_orig, fwd_hooks=[(name, put)])
 
 
-@wrong("5.4", "Hooks are left behind")
+@wrong("5.4", "hooks are left behind on the model")
 def left_a_hook_behind(model, x_orig, x_new, sender, receiver, at):
     model.blocks[0].attn.hook_z.add_hook(lambda value, hook: value * 2)
     return passes(model, x_orig, x_new, sender, receiver, at)
 
 
-@wrong("5.4", "The weights of the model are changed")
+@wrong("5.4", "the weights of the model are changed")
 def removed_a_head_for_good(model, x_orig, x_new, sender, receiver, at):
     with torch.no_grad():
         model.unembed.weight *= 1.5
     return passes(model, x_orig, x_new, sender, receiver, at)
 
 
-@wrong("5.4", "What you were given is changed (a Prompts)")
+@wrong("5.4", "changed its argument x_orig in place")
 def changed_the_tokens(model, x_orig, x_new, sender, receiver, at):
     logits = passes(model, x_orig, x_new, sender, receiver, at)
     x_orig[:] = x_new
@@ -365,12 +394,12 @@ def called_the_library(model, x_orig, x_new, sender, receiver, at):
     return passes_c_and_d(model, a, b, **ends, frozen=frozen)
 
 
-@wrong("5.4", "the logits of pass D at all positions")
+@wrong("5.4", "only the logits at the position of R are returned")
 def returned_one_position(model, x_orig, x_new, sender, receiver, at):
     return passes(model, x_orig, x_new, sender, receiver, at)[torch.arange(len(at)), at]
 
 
-@wrong("5.4", "the logits of pass D at all positions")
+@wrong("5.4", "That is a tuple of 2")
 def returned_the_cache_too(model, x_orig, x_new, sender, receiver, at):
     return model.run_with_cache(x_orig)
 
@@ -393,6 +422,6 @@ def asked_for_a_hook_that_is_not_there(model, x_orig, x_new, sender, receiver, a
     return cache[f"blocks.{sender[0]}.hook_z"]
 
 
-@wrong("5.4", "uses `X_ORIG` from outside")
+@wrong("5.4", "That is a tensor of shape [4, 19, ")
 def took_the_prompts_of_the_cell_above(model, x_orig, x_new, sender, receiver, at):
     return passes(model, X_ORIG, x_new, sender, receiver, at)

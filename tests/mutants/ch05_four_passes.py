@@ -1,5 +1,7 @@
 """Answers to the exercises of chapter 5, but for 5.4, which has a file of its own."""
 
+from dataclasses import replace
+
 import torch
 
 from mutants.answers import right, wrong
@@ -138,7 +140,7 @@ def froze_the_mlps_too(model, tokens, b, a, senders, receivers, frozen):
     return run(model, tokens, reads=receivers, writes=writes)
 
 
-@wrong("5.2", "whatever the last argument says")
+@wrong("5.2", "all heads are frozen, whatever `frozen` says")
 def froze_all_heads_and_nothing_else(model, tokens, b, a, senders, receivers, frozen):
     writes = {node: b[node] for node in heads(model)}
     writes |= {node: a[node] for node in senders}
@@ -171,7 +173,7 @@ def swapped_x_orig_and_x_new(model, tokens, b, a, senders, receivers, frozen):
     return run(model, a.tokens, reads=receivers, writes=writes)
 
 
-@wrong("5.2", "at all positions, not only at its own")
+@wrong("5.2", "the sender is patched at all positions, and not only at its own")
 def patched_all_positions(model, tokens, b, a, senders, receivers, frozen):
     writes = {node: b[node] for node in frozen}
     writes |= {node.everywhere(): a[node.everywhere()] for node in senders}
@@ -185,6 +187,26 @@ def patched_one_sender(model, tokens, b, a, senders, receivers, frozen):
     return run(model, tokens, reads=receivers, writes=writes)
 
 
+@wrong("5.2", "only the last of the senders is patched")
+def patched_the_last_sender(model, tokens, b, a, senders, receivers, frozen):
+    for sender in senders:
+        writes = {node: b[node] for node in frozen} | {sender: a[sender]}
+    return run(model, tokens, reads=receivers, writes=writes)
+
+
+@wrong("5.2", "frozen only at the positions of the senders")
+def froze_where_the_senders_are(model, tokens, b, a, senders, receivers, frozen):
+    places = {node.at for node in senders}
+    here = [replace(n, at=at) if n.at is None else n for n in frozen for at in places]
+    writes = {node: b[node] for node in here} | {node: a[node] for node in senders}
+    return run(model, tokens, reads=receivers, writes=writes)
+
+
+@wrong("5.2", "all that a has read is patched in")
+def wrote_all_that_was_read(model, tokens, b, a, senders, receivers, frozen):
+    return run(model, tokens, reads=receivers, writes={**b, **a})
+
+
 @wrong("5.2", "all heads of the sender's layer")
 def patched_the_whole_layer(model, tokens, b, a, senders, receivers, frozen):
     writes = {node: b[node] for node in frozen}
@@ -196,7 +218,7 @@ def patched_the_whole_layer(model, tokens, b, a, senders, receivers, frozen):
     return run(model, tokens, reads=receivers, writes=writes)
 
 
-@wrong("5.2", "off by one")
+@wrong("5.2", "the last layer before R is not frozen")
 def stopped_a_layer_too_early(model, tokens, b, a, senders, receivers, frozen):
     last = max(node.layer for node in receivers)
     writes = {node: b[node] for node in frozen if node.layer in range(last - 1)}
@@ -211,7 +233,7 @@ def took_the_mean_of_the_sender(model, tokens, b, a, senders, receivers, frozen)
     return run(model, tokens, reads=receivers, writes=writes)
 
 
-@wrong("5.2", "it was read where nothing was patched")
+@wrong("5.2", "R is as in pass B")
 def read_the_receivers_in_a_second_run(model, tokens, b, a, senders, receivers, frozen):
     writes = {node: b[node] for node in frozen} | {node: a[node] for node in senders}
     run(model, tokens, writes=writes)
@@ -236,7 +258,7 @@ def returned_nothing(model, tokens, b, a, senders, receivers, frozen):
     print(run(model, tokens, reads=receivers, writes=writes))
 
 
-@wrong("5.2", "What you were given is changed (a Run)")
+@wrong("5.2", "changed its argument b in place")
 def patched_the_run_in_place(model, tokens, b, a, senders, receivers, frozen):
     rows = torch.arange(len(tokens))
     for node in senders:
@@ -291,7 +313,7 @@ def returned_all_positions(model, tokens, stored):
     return run(model, tokens, reads=["logits"], writes=stored)["logits"]
 
 
-@wrong("5.3", "only the first receiver")
+@wrong("5.3", "only the first of the receivers")
 def wrote_one_receiver(model, tokens, stored):
     node = next(iter(stored))
     return run(model, tokens, reads=[LOGITS], writes={node: stored[node]})[LOGITS]
@@ -315,12 +337,12 @@ def returned_the_run(model, tokens, stored):
     return run(model, tokens, reads=[LOGITS], writes=stored)
 
 
-@wrong("5.3", "a tensor of shape [4]")
+@wrong("5.3", "the likeliest token is returned")
 def returned_the_best_token(model, tokens, stored):
     return run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS].argmax(-1)
 
 
-@wrong("5.3", "What you were given is changed (a dict)")
+@wrong("5.3", "changed its argument stored in place")
 def scaled_in_place(model, tokens, stored):
     for value in stored.values():
         value *= 0.5
@@ -387,6 +409,15 @@ def moved_the_freeze_to_d(model, prompts, senders, receivers):
     return run(model, prompts.orig, reads=[LOGITS], writes=freeze | c)[LOGITS]
 
 
+@wrong("5.5", "frozen only at the positions of the senders")
+def froze_where_the_senders_are_in_c(model, prompts, senders, receivers):
+    b, _, patch, _ = given(model, prompts, senders)
+    places = {node.at for node in senders}
+    freeze = {replace(n, at=at): b[replace(n, at=at)] for n in heads(model) for at in places}
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
+
+
 @wrong("5.5", "the logits of pass C are returned")
 def read_the_logits_in_c(model, prompts, senders, receivers):
     _, _, patch, freeze = given(model, prompts, senders)
@@ -406,7 +437,7 @@ def ran_d_on_x_new(model, prompts, senders, receivers):
     return run(model, prompts.new, reads=[LOGITS], writes=c)[LOGITS]
 
 
-@wrong("5.5", "R is overwritten with its value on x_new")
+@wrong("5.5", "R is read in pass A, where everything is new")
 def read_the_receivers_on_x_new(model, prompts, senders, receivers):
     c = run(model, prompts.new, reads=receivers)
     return run(model, prompts.orig, reads=[LOGITS], writes=c)[LOGITS]
