@@ -1,5 +1,19 @@
 """The checks, by chapter. Importing this package registers all of them."""
 
-from exercises.checks import ch01_sum
+from exercises.checks import (
+    ch01_sum,
+    ch05_directions,
+    ch05_signs,
+    ch06_my_choice,
+    ch06_planted,
+    ch06_shared,
+)
 
-__all__ = ["ch01_sum"]
+__all__ = [
+    "ch01_sum",
+    "ch05_directions",
+    "ch05_signs",
+    "ch06_my_choice",
+    "ch06_planted",
+    "ch06_shared",
+]

@@ -10,10 +10,17 @@ import torch
 
 from exercises.planted import planted
 from pathpatch import HandMade, Pair, Prompts, Tokens, ioi_machine, tiny_model, toy
+from pathpatch.handmade.build import build
+from pathpatch.handmade.ioi_variants import VARIANTS
 from pathpatch.nodes import Model
 
 Recipe = tuple[Any, ...]
-MAKERS = {"machine": ioi_machine, "toy": toy, "planted": planted}
+MAKERS = {
+    "machine": ioi_machine,
+    "machine's model": lambda name: build(VARIANTS[name]),
+    "toy": toy,
+    "planted": planted,
+}
 _recipes: dict[int, Recipe] = {}  # id of a model, which `_made` keeps alive -> how to make it
 
 
@@ -28,6 +35,11 @@ def hand_made(maker: str, name: str) -> HandMade:
     found: HandMade = _made(recipe)
     _recipes[id(found.model)] = recipe
     return found
+
+
+def machine_model(name: str) -> Model:
+    """The model of an IOI machine, without its prompts, which take a while."""
+    return _model(("machine's model", name))
 
 
 @cache

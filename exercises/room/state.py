@@ -85,7 +85,8 @@ def _digest(thing: Any) -> str:
 def _feed(digest: Any, thing: Any) -> None:
     digest.update(type(thing).__name__.encode())
     if isinstance(thing, Tensor):
-        values = thing.detach().cpu().contiguous()
+        # a copy: a tensor of one entry is contiguous with any stride, and `view` is not content
+        values = thing.detach().cpu().clone(memory_format=torch.contiguous_format)
         digest.update(f"{thing.shape}{thing.dtype}{thing.requires_grad}".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(thing, Mapping):
