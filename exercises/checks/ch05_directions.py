@@ -5,6 +5,7 @@ from dataclasses import replace
 from random import Random
 
 import torch
+from torch import Tensor
 
 from exercises.checks.cases import Case, check
 from exercises.checks.runs import run
@@ -90,7 +91,7 @@ def both_directions(model, prompts, nodes, *, slip):
     if slip("the nodes are patched one at a time and the mean of the changes is taken"):
         parts, share = [[node] for node in nodes], len(nodes)
 
-    def metric(logits):
+    def metric(logits: Tensor) -> Tensor:
         if slip("only the logit of the answer is taken, without that of the foil"):
             return logits.gather(-1, prompts.answer[:, None])[:, 0]
         if slip("only the logit of the foil is taken, without that of the answer"):

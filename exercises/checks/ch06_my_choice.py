@@ -103,7 +103,7 @@ def _heads(node: Node) -> list[tuple[int | None, int]]:
     return [(node.layer, i) for i in range(node.head * group, (node.head + 1) * group)]
 
 
-def _head(layer: int, head: int) -> str:
+def _head(layer: int | None, head: int) -> str:
     return f"{layer}.{head}"
 
 

@@ -1,6 +1,6 @@
 """Check of chapter 6: a key or value that several heads share (6.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -23,8 +23,8 @@ def _draw(random: Random) -> Iterator[Case]:
         _tiny("gpt2", random.randint(3, 5), random),
     )
     while True:
-        places = random.sample((*PLACES, random.randint(2, 7)), 5)
-        # 1 is a shared vector's number too; 2 is not, and of the first group; the last of the second
+        places: list[str | int] = random.sample([*PLACES, random.randint(2, 7)], 5)
+        # 1 is the number of a shared vector too; 2 is not; the third is of the other group
         heads = 1, 2, random.choice((3, 4, 5))
         one, other = random.sample("kv", 2)
         before = random.choice(("embed", "mlp_out"))
@@ -105,7 +105,7 @@ def patch_shared(model, prompts, sender, layer, head, kind, at, *, slip):
             "for"):  # fmt: skip
         place = h.at
 
-    who = range(first, first + group)
+    who: Sequence[int] = range(first, first + group)
     if slip("only the copy that this query head reads is set, and its neighbours keep the old one"):
         who = [head]
     if slip("the number of the query head is taken for that of the shared vector"):

@@ -79,8 +79,8 @@ def random_prompts(model: Model, random: Random, batch: int | None = None) -> Pr
     answer, foil = zip(*(random.sample(words, 2) for _ in range(batch)), strict=True)
     positions = {label: torch.tensor(at) for label, at in places.items()}
     pairs = tuple(
-        Pair(_text(model, orig[i]), _text(model, new[i]), str(answer[i]), str(foil[i]))
-        for i in range(batch)
+        Pair(_text(model, orig[i, :n]), _text(model, new[i, :n]), str(answer[i]), str(foil[i]))
+        for i, n in enumerate(lengths)  # without the padding: `path_sweep` reads the texts again
     )
     sides = Tokens(orig, positions), Tokens(new, positions)
     return Prompts(*sides, torch.tensor(answer), torch.tensor(foil), pairs)

@@ -272,7 +272,7 @@ def divided_by_the_number_of_vectors(model, prompts, sender, layer, head, kind, 
     return patched(model, prompts, sender, receiver)
 
 
-@wrong("6.2", "key/value head 2 of node")
+@wrong("6.2", "and not by that of readers")
 def divided_and_fell_out_of_range(model, prompts, sender, layer, head, kind, at):
     number = head // (model.cfg.n_heads // model.cfg.query_heads_per_kv)
     return patched(model, prompts, sender, Node(kind, layer, number, shared=True, at=at))
