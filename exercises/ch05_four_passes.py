@@ -193,6 +193,7 @@ check(repaired)
 def both_directions(model, prompts, nodes):
     """The change of the logit difference by an activation patch of the nodes, in both directions.
 
+    nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are patched together.
     Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
     """
     raise NotImplementedError("5.6 is not written yet")

@@ -283,12 +283,15 @@ check(repaired)
 # **Hint 3.** `logit_diff(activation_patch(model, prompts.swapped(), nodes=nodes), prompts)`, less the logit difference of the run on the corrupt prompt.
 #
 # **Help.** My denoising number is about as large as the whole logit difference. You compared the patched run on the corrupt prompt with the run on the *clean* one.
+#
+# **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(name)`.
 
 
 # %%
 def both_directions(model, prompts, nodes):
     """The change of the logit difference by an activation patch of the nodes, in both directions.
 
+    nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are patched together.
     Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
     """
     # solution

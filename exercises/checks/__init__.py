@@ -3,9 +3,25 @@
 from exercises.checks import (
     ch01_sum,
     ch05_by_hooks,
+    ch05_directions,
     ch05_pass_c,
     ch05_pass_d,
     ch05_repaired,
+    ch05_signs,
+    ch06_my_choice,
+    ch06_planted,
+    ch06_shared,
 )
 
-__all__ = ["ch01_sum", "ch05_by_hooks", "ch05_pass_c", "ch05_pass_d", "ch05_repaired"]
+__all__ = [
+    "ch01_sum",
+    "ch05_by_hooks",
+    "ch05_directions",
+    "ch05_pass_c",
+    "ch05_pass_d",
+    "ch05_repaired",
+    "ch05_signs",
+    "ch06_my_choice",
+    "ch06_planted",
+    "ch06_shared",
+]

@@ -4,7 +4,8 @@ All of it takes whatever an answer may return, and never raises.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -12,21 +13,36 @@ import torch
 from exercises.room.plain import Array, Other
 from pathpatch import Node, PathPatchError
 
+Close = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 CLOSE = 1e-5  # of a value, or by itself: all models are float64, but an answer may keep float32
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal up to rounding; a value that is not finite never is."""
+def close(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Where numbers agree: nowhere for NaN, nor for inf beside inf."""
+    return y.isfinite() & ((x - y).abs() <= CLOSE * (1 + y.abs()))
+
+
+def close_or_broken(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The same for two wrong results, which may both have been divided by 0."""
+    return close(x, y) | (x == y) | (x.isnan() & y.isnan())
+
+
+def same(one: Any, other: Any, agree: Close = close) -> bool:
+    """Whether two plain values are equal up to rounding; a value that is not finite never is.
+
+    agree: where two tensors of one shape do.
+    """
     one, other = _scalar(one), _scalar(other)
     if isinstance(one, Array) and isinstance(other, Array):
-        return one.values.shape == other.values.shape and bool(_close(one, other).all())
+        x, y = one.values.double(), other.values.double()
+        return x.shape == y.shape and bool(agree(x, y).all())
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         one, other = by_key(one), by_key(other)
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+        return one.keys() == other.keys() and all(same(one[k], other[k], agree) for k in one)
     if _is_list(one) and _is_list(other):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(same, one, other, repeat(agree)))
     if _is_number(one) and _is_number(other):
-        return _near(float(one), float(other))
+        return bool(agree(*map(_number, (one, other))))
     return type(one) is type(other) and not isinstance(one, Other) and bool(one == other)
 
 
@@ -49,13 +65,12 @@ def _scalar(x: Any) -> Any:
     return x.values.item() if isinstance(x, Array) and not x.values.ndim else x
 
 
-def _close(one: Array, other: Array) -> torch.Tensor:
-    x, y = one.values.double(), other.values.double()
-    return (x - y).abs() <= CLOSE * (1 + y.abs())  # false for NaN, and for inf beside inf
-
-
-def _near(x: float, y: float) -> bool:
-    return math.isfinite(x) and math.isfinite(y) and abs(x - y) <= CLOSE * (1 + abs(y))
+def _number(x: float) -> torch.Tensor:
+    """A number without axes; one that no float can hold is infinite."""
+    try:
+        return torch.tensor(float(x), dtype=torch.double)
+    except OverflowError:
+        return torch.tensor(math.inf)
 
 
 def _is_number(x: Any) -> bool:
@@ -122,7 +137,8 @@ def rows_off(got: Any, expected: Any) -> str:
         return ""
     if shape(got) != shape(expected) or not got.values.ndim or len(got.values) < 2:
         return ""
-    good = _close(got, expected).reshape(len(got.values), -1).all(1).tolist()
+    where = close(got.values.double(), expected.values.double())
+    good = where.reshape(len(where), -1).all(1).tolist()
     if not any(good):
         return ""
     right, wrong = ([i for i, ok in enumerate(good) if ok is side] for side in (True, False))

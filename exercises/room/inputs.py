@@ -10,10 +10,17 @@ import torch
 
 from exercises.planted import planted
 from pathpatch import HandMade, Pair, Prompts, Tokens, ioi_machine, tiny_model, toy
+from pathpatch.handmade.build import build
+from pathpatch.handmade.ioi_variants import VARIANTS
 from pathpatch.nodes import Model
 
 Recipe = tuple[Any, ...]
-MAKERS = {"machine": ioi_machine, "toy": toy, "planted": planted}
+MAKERS = {
+    "machine": ioi_machine,
+    "machine's model": lambda name: build(VARIANTS[name]),
+    "toy": toy,
+    "planted": planted,
+}
 _recipes: dict[int, Recipe] = {}  # id of a model, which `_made` keeps alive -> how to make it
 
 
@@ -28,6 +35,11 @@ def hand_made(maker: str, name: str) -> HandMade:
     found: HandMade = _made(recipe)
     _recipes[id(found.model)] = recipe
     return found
+
+
+def machine_model(name: str) -> Model:
+    """The model of an IOI machine, without its prompts, which take a while."""
+    return _model(("machine's model", name))
 
 
 @cache
@@ -67,8 +79,8 @@ def random_prompts(model: Model, random: Random, batch: int | None = None) -> Pr
     answer, foil = zip(*(random.sample(words, 2) for _ in range(batch)), strict=True)
     positions = {label: torch.tensor(at) for label, at in places.items()}
     pairs = tuple(
-        Pair(_text(model, orig[i]), _text(model, new[i]), str(answer[i]), str(foil[i]))
-        for i in range(batch)
+        Pair(_text(model, orig[i, :n]), _text(model, new[i, :n]), str(answer[i]), str(foil[i]))
+        for i, n in enumerate(lengths)  # without the padding: `path_sweep` reads the texts again
     )
     sides = Tokens(orig, positions), Tokens(new, positions)
     return Prompts(*sides, torch.tensor(answer), torch.tensor(foil), pairs)

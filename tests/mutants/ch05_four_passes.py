@@ -52,7 +52,7 @@ def by_running_the_machine():
     return found
 
 
-@wrong("5.1", "2.2 writes *against* the name")
+@wrong("5.1", "2 of 6 are as the runs say")
 def every_patch_hurts():
     return dict(zip(PATHS, "----00", strict=True))
 
@@ -62,7 +62,7 @@ def the_backup_is_part_of_the_damage():
     return dict(zip(PATHS, "+-+0-0", strict=True))
 
 
-@wrong("5.1", "Which subspace does 1.0 write")
+@wrong("5.1", "which subspace does 1.0 write")
 def took_the_total_effect_for_the_direct_one():
     return dict(zip(PATHS, "+-+-+0", strict=True))
 
@@ -72,7 +72,7 @@ def thought_that_values_carry_the_mark():
     return dict(zip(PATHS, "+-+0+-", strict=True))
 
 
-@wrong("5.1", "writes against both")
+@wrong("5.1", "what does it write against then?")
 def a_negative_head_always_lowers():
     return dict(zip(PATHS, "+--0+0", strict=True))
 
@@ -82,14 +82,24 @@ def mixed_up_the_direction():
     return dict(zip(PATHS, "+++0+0", strict=True))
 
 
-@wrong("5.1", '"+", "-" or "0" for each')
+@wrong("5.1", "1 of 6 are still '?'")
 def left_one_open():
     return dict(zip(PATHS, "+-+0+?", strict=True))
 
 
-@wrong("5.1", '"+", "-" or "0" for each')
+@wrong("5.1", "the sign alone, as text")
 def wrote_numbers():
     return dict(zip(PATHS, [1, -1, 1, 0, 1, 0], strict=True))
+
+
+@wrong("5.1", "2.2 writes *against* the name")
+def took_the_negative_head_for_a_mover():
+    return dict(zip(PATHS, "--+0+0", strict=True))
+
+
+@wrong("5.1", "the minus that is on the keyboard")
+def wrote_a_typographic_minus():
+    return dict(zip(PATHS, "+\u2212+0+0", strict=True))
 
 
 @wrong("5.1", "a dict with the keys")
@@ -493,7 +503,7 @@ def differences(model, prompts, nodes):
     return [logit_diff(x, prompts) for x in (b[LOGITS], a[LOGITS], noised, denoised)]
 
 
-@wrong("5.6", "both numbers are of the same direction")
+@wrong("5.6", "both numbers are of noising")
 def wrote_one_direction_twice(model, prompts, nodes):
     clean, _, noised, _ = differences(model, prompts, nodes)
     return {"noising": noised - clean, "denoising": noised - clean}
@@ -540,13 +550,13 @@ def patched_a_run_from_itself(model, prompts, nodes):
     return found
 
 
-@wrong("5.6", "the mean over prompts is taken too early")
+@wrong("5.6", "one result for each prompt is wanted")
 def averaged(model, prompts, nodes):
     clean, corrupt, noised, denoised = differences(model, prompts, nodes)
     return {"noising": (noised - clean).mean(), "denoising": (denoised - corrupt).mean()}
 
 
-@wrong("5.6", "answer and foil are exchanged")
+@wrong("5.6", "answer and foil stay as they are")
 def turned_the_metric_round_as_well(model, prompts, nodes):
     clean, corrupt, noised, denoised = differences(model, prompts, nodes)
     return {"noising": noised - clean, "denoising": -denoised - -corrupt}
@@ -571,7 +581,7 @@ def returned_a_pair(model, prompts, nodes):
     return noised - clean, denoised - corrupt
 
 
-@wrong("5.6", "What you were given is changed (a Prompts)")
+@wrong("5.6", "changed its argument prompts in place")
 def swapped_the_tokens_in_place(model, prompts, nodes):
     clean, _, noised, _ = differences(model, prompts, nodes)
     kept = prompts.orig.ids.clone()

@@ -2,6 +2,8 @@
 
 from functools import cache
 
+import torch
+
 from exercises.planted import planted
 from mutants.answers import right, wrong
 from pathpatch import (
@@ -18,15 +20,29 @@ from pathpatch import (
 
 # ---- 6.1 an open question ----
 
-LONG = "one two three four five six seven eight nine ten " * 4
 PLAN = {
     "question": "b",
-    "senders": ["16.0.z@S2"],
-    "receivers": ["17.4.q@S2"],
+    "senders": ["16.0.z@S1+1"],
+    "receivers": ["17.4.k@S1+1"],
     "direction": "noising",
-    "because": LONG,
-    "against": LONG,
+    "because": "17.4 stands at S2 and has to be told where to look. A place is found by its key, "
+    "so what 16.0 leaves at S1+1 must enter there. Its query comes from S2, its value is copied "
+    "only after the place is found. With all other heads frozen nothing can take a detour.",
+    "against": "If the logit difference fell by less than a tenth of what patching 16.0 does in "
+    "total, or if the attention of 17.4 from S2 to that token stayed where it was, I would give "
+    "the idea up. The same if its value at this place had a larger effect than the key.",
 }
+C_BECAUSE = (
+    "What 23.3 says is copied from where it looks, and that is S2. Its value there is made of the "
+    "embedding of the name and of whatever earlier layers added. I patch the embedding alone, and "
+    "hold every head, so that only the identity of the name differs; the place it looks at is "
+    "given by query and key, which stay."
+)
+C_AGAINST = (
+    "23.3 would then lower another name, so the difference should rise by about as much as it "
+    "falls when 23.3 is patched whole. If it rises by less than half of this, most of what it says "
+    "is not the name itself but a mark that other heads left at that token."
+)
 
 
 @right("6.1")
@@ -36,7 +52,136 @@ def a_plan_for_another_question():
 
 @right("6.1")
 def a_plan_with_an_embedding():
-    return PLAN | {"question": "c", "senders": ["embed@S2"], "receivers": ["23.3.v@S2"]}
+    return PLAN | {
+        "question": "c",
+        "senders": ["embed@S2"],
+        "receivers": ["23.3.v@S2"],
+        "because": C_BECAUSE,
+        "against": C_AGAINST,
+    }
+
+
+@right("6.1")
+def a_plan_with_several_senders_and_a_shared_vector():
+    return PLAN | {
+        "question": "c",
+        "senders": ("embed@S2+0.mlp_out@S2", Node.parse("8.1@S2")),
+        "receivers": [Node.parse("23.kv1.v@S2")],
+        "direction": "denoising",
+        "because": C_BECAUSE,
+        "against": C_AGAINST,
+    }
+
+
+@right("6.1")
+def a_plan_with_a_comparison():
+    """The key as a control: it cannot see what is written at END."""
+    return {
+        "question": "a",
+        "senders": ["20.0@END", "20.0@IO"],
+        "receivers": ["23.0.q@END", "23.0.k@IO"],
+        "direction": "denoising",
+        "because": "I want to know if 20.0 alone is enough to turn 23.0 round on a prompt where no "
+        "name comes twice. It writes at END, therefore its message can only enter by the query; "
+        "the second receiver is a control, and I expect no share of it, since nothing is written "
+        "at the first names. MLPs are recomputed, heads are held.",
+        "against": "Less than a third of the gap between the prompts comes back through the query, "
+        "or as much comes back through the control. Then some other head tells 23.0 where to look "
+        "and 20.0 only adds a little to what is known there anyway.",
+    }
+
+
+@wrong("6.1", "none of the receivers is an input of 17.4")
+def measured_at_the_logits():
+    return PLAN | {"receivers": ["logits@END"]}
+
+
+@wrong("6.1", "the receiver belongs to question a, and you chose b")
+def took_the_receiver_of_another_question():
+    return PLAN | {"senders": ["16.0@END"], "receivers": ["23.0.q@END"]}
+
+
+@wrong("6.1", "it is not among the senders")
+def forgot_the_head_that_is_asked_about():
+    return PLAN | {"senders": ["15.2@S1+1"]}
+
+
+@wrong("6.1", "its layers are 0 to 29")
+def counted_layers_of_another_model():
+    return PLAN | {"senders": ["99.77.z@S1+1"]}
+
+
+@wrong("6.1", "its key/value heads are 0 to 2")
+def took_the_query_heads_number_for_the_shared_vectors():
+    return PLAN | {"receivers": ["17.kv4.k@S1+1"]}
+
+
+@wrong("6.1", "at no position of the task")
+def made_up_a_position():
+    return PLAN | {"senders": ["16.0@S3"]}
+
+
+@wrong("6.1", "20.1.z@S1+1 is not before 17.4.k@S1+1")
+def sent_from_above():
+    return PLAN | {"senders": ["16.0@S1+1", "20.1@S1+1"]}
+
+
+@wrong("6.1", "What would carry anything there")
+def sent_from_another_position():
+    text = "17.4 finds a place by its key, and 16.0 tells it that S came before, which is why "
+    text += "I take this pair and no other one. It seems likely that both belong to one circuit "
+    text += "of two heads, since the first of them is in the layer right below the second."
+    against = "An effect of less than a tenth, or a positive sign where I say negative, would make "
+    against += "me think again. Also if some other door of the same head had twice as large an "
+    against += "effect on the logit difference, I would say that the idea was wrong from the start."
+    return PLAN | {"senders": ["16.0@S1"], "because": text, "against": against}
+
+
+LOREM = (
+    "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut "
+    "labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco "
+    "laboris nisi ut aliquip ex ea commodo consequat. Duis aute irure dolor in reprehenderit in "
+    "voluptate velit esse cillum dolore eu fugiat nulla pariatur."
+)
+
+
+@wrong("6.1", "because is a filler text")
+def wrote_what_printers_write():
+    return PLAN | {"because": LOREM, "against": LOREM}
+
+
+@wrong("6.1", "that it does not repeat")
+def said_one_thing_four_times():
+    text = "The key of 17.4 at S1+1 is what is asked about, so I patch it from 16.0. "
+    return PLAN | {"because": text * 4}
+
+
+@wrong("6.1", "not those of the exercise or of your other text")
+def gave_the_same_reason_twice():
+    return PLAN | {"against": PLAN["because"]}
+
+
+@wrong("6.1", "not those of the exercise or of your other text")
+def copied_the_exercise():
+    text = "Does 16.0 help 17.4 to find the token after S1? 17.4 looks from S2 at S1+1. Say which "
+    text += "senders and receivers you would take, at which positions and in which direction; why "
+    text += "these and no others; and which result would speak against the idea in the question."
+    return PLAN | {"because": text}
+
+
+@wrong("6.1", "says nothing that I can find of your senders and receivers")
+def wrote_about_something_else():
+    text = "On Sunday we went out to the lake with my brother and his two dogs, and although it "
+    text += (
+        "rained nearly all afternoon nobody wanted to leave before dark; then a friend drove us "
+    )
+    text += "home, where my aunt had made soup, bread and far too many small cakes for anyone."
+    return PLAN | {"because": text}
+
+
+@wrong("6.1", "against is 7; expected a text")
+def wrote_a_number():
+    return PLAN | {"against": 7}
 
 
 @wrong("6.1", "a dict with the keys")
@@ -127,13 +272,13 @@ def divided_by_the_number_of_vectors(model, prompts, sender, layer, head, kind, 
     return patched(model, prompts, sender, receiver)
 
 
-@wrong("6.2", "key/value head 2 of node 1.kv2.v@S2 is out of range")
+@wrong("6.2", "and not by that of readers")
 def divided_and_fell_out_of_range(model, prompts, sender, layer, head, kind, at):
     number = head // (model.cfg.n_heads // model.cfg.query_heads_per_kv)
     return patched(model, prompts, sender, Node(kind, layer, number, shared=True, at=at))
 
 
-@wrong("6.2", "key/value head 4 of node 1.kv4.v@S2 is out of range")
+@wrong("6.2", "the number of the query head is taken for that of the shared vector")
 def took_the_query_head_for_the_shared_one(model, prompts, sender, layer, head, kind, at):
     return patched(model, prompts, sender, f"{layer}.kv{head}.{kind}@{at}")
 
@@ -144,14 +289,20 @@ def set_the_whole_layer(model, prompts, sender, layer, head, kind, at):
     return patched(model, prompts, sender, *every)
 
 
-@wrong("6.2", "it is the query")
+@wrong("6.2", "the query of this head is set")
 def patched_the_query(model, prompts, sender, layer, head, kind, at):
     return patched(model, prompts, sender, f"{layer}.{head}.q@{at}")
 
 
-@wrong("6.2", "the other one of key and value")
+@wrong("6.2", "the key is set, whatever is asked for")
 def always_patched_the_key(model, prompts, sender, layer, head, kind, at):
     return patched(model, prompts, sender, f"{layer}.kv{shared_number(model, head)}.k@{at}")
+
+
+@wrong("6.2", "the other one of key and value")
+def exchanged_key_and_value(model, prompts, sender, layer, head, kind, at):
+    other = {"k": "v", "v": "k"}[kind]
+    return patched(model, prompts, sender, f"{layer}.kv{shared_number(model, head)}.{other}@{at}")
 
 
 @wrong("6.2", "both the key and the value are set")
@@ -243,7 +394,7 @@ def forgot_the_logits():
     return key, {pair: x for pair, x in found.items() if pair[1] != "logits@END"}
 
 
-@wrong("6.3", "reaches this only through other heads")
+@wrong("6.3", "only heads carry anything elsewhere")
 def patched_activations():
     key, found = walk()
     made = planted(key)
@@ -261,11 +412,37 @@ def turned_the_signs_round():
     return key, {pair: -x for pair, x in found.items()}
 
 
-@wrong("6.3", "but its effect is not")
+@wrong("6.3", "off by one factor")
 def counted_in_percent():
     key, found = walk()
     whole = sum(abs(x) for x in found.values())
     return key, {pair: 100 * x / whole for pair, x in found.items()}
+
+
+@wrong("6.3", "reaches this only through other heads")
+def kept_the_position_and_froze_nothing():
+    key, found = walk()
+    made = planted(key)
+    nodes = heads(made.model, "END")
+    effects = activation_sweep(made.model, made.prompts["abc"][:2], nodes=nodes)
+    means = zip(effects.names, effects.mean(), strict=True)
+    return key, found | {(h, "logits@END"): float(x) for h, x in means if abs(x) > 1e-6}
+
+
+@wrong("6.3", "but its effect is not")
+def mistook_one_effect():
+    key, found = walk()
+    return key, found | {min(found): 1.5}
+
+
+@right("6.3")
+def as_a_list_of_nodes_and_tensors():
+    key, found = walk()
+    edges = [
+        [(Node.parse(h), r.replace("logits@END", "logits")), torch.tensor(x)]
+        for (h, r), x in found.items()
+    ]
+    return key, edges
 
 
 @wrong("6.3", "writes where nobody reads")
