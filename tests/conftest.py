@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import shapes
+
+shapes.watch()  # before anything of the library is imported
+
 import oracle
 import pytest
 import torch
