@@ -12,15 +12,6 @@ from beartype import beartype
 JAXTYPED = jaxtyping.jaxtyped
 
 
-def watch() -> None:
-    """Check what is imported from now on as `jaxtyped` below says.
-
-    The option --jaxtyping-packages (pyproject.toml) puts `jaxtyping.jaxtyped` on every function and
-    class of the library when it is imported, whatever stands under that name then.
-    """
-    jaxtyping.jaxtyped = jaxtyped
-
-
 def jaxtyped(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
     """The same as in jaxtyping, but only for what has a shape in its signature.
 
@@ -54,3 +45,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     They have no shapes in their signatures, and to wrap each of them took longer than to run it.
     """
     return function if "<locals>" in function.__qualname__ else beartype(function)
+
+
+# The option --jaxtyping-packages (pyproject.toml) puts whatever stands under this name on every
+# function and class of the library when it is imported: conftest.py imports this file before.
+jaxtyping.jaxtyped = jaxtyped

@@ -5,8 +5,8 @@ from dataclasses import replace
 import jaxtyping
 import pytest
 import torch
-from conftest import Tiny
 from beartype.roar import BeartypeCallHintViolation
+from conftest import Tiny
 from shapes import checked
 
 from pathpatch import Node, Rule, logit_diff
