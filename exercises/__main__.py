@@ -112,8 +112,8 @@ def what_next(asked: Asked) -> int:
 
 def check_these(asked: Asked) -> int:
     process.warm()  # it loads torch while this process does
-    from exercises.desk import mark
     from exercises.checks.judge import LIMIT, SEED
+    from exercises.desk import mark
 
     right, troubles = 0, dict[str, None]()
     seed = SEED if asked.seed is None else asked.seed

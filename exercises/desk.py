@@ -1,4 +1,4 @@
-"""The learner's desk: check a function or what a file has for an exercise, and keep the progress."""
+"""The learner's desk: check a function, or what a file has, and keep the progress."""
 
 import warnings
 from collections.abc import Callable

@@ -5,8 +5,10 @@ import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -16,7 +18,7 @@ import torch
 from hypothesis import settings
 
 from exercises import catalogue, progress
-from pathpatch import Prompts, Tokens, ioi_prompts, load_model, tiny_model
+from pathpatch import HandMade, Prompts, Tokens, ioi_machine, ioi_prompts, load_model, tiny_model
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
 
@@ -66,6 +68,12 @@ def gpt2() -> Tiny:
 @pytest.fixture(scope="session")
 def llama() -> Tiny:
     return make_tiny("llama", seed=2)
+
+
+@cache
+def machine(name: str = "token") -> HandMade:
+    """`ioi_machine`, made once: it reads 1,300 prompts. No test changes it."""
+    return ioi_machine(name)
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +140,27 @@ def exercise_rows(reports) -> dict[str, dict[str, list[bool]]]:
             if isinstance(found, tuple) and found[0] in COLUMNS:
                 rows.setdefault(name, {}).setdefault(found[0], []).append(found[1])
     return dict(sorted(rows.items(), key=lambda row: [int(part) for part in row[0].split(".")]))
+
+
+# These take longest. They come first, so that no process works alone in the end.
+LONG = (
+    "test_notebooks.py",
+    "test_a_sweep_that_was_killed_goes_on_where_it_stopped",
+    "test_nothing_is_found_where_answer_and_foil_mean_nothing",
+    "test_cluster.py",
+    "test_smollm2.py",
+    "test_facts.py",
+    "test_20_states_set_by_hand",
+    "test_every_mutant_gets_a_number_wrong",
+    "test_fuzz.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def turn(item) -> int:
+        return next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG))
+
+    items.sort(key=turn)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Tiny
+from conftest import machine as machine_of
 from elsewhere import PLACE, elsewhere, is_there
 from everything import EVERYTHING, RECEIVERS, SENDERS, Computation, machine
 from test_contract import MODULES, tree
@@ -21,7 +22,6 @@ from pathpatch import (
     LOGITS,
     PathPatchError,
     SweepOptions,
-    ioi_machine,
     ioi_prompts,
     load_model,
     path_sweep,
@@ -55,7 +55,7 @@ def test_the_same_numbers_elsewhere(tiny: Tiny, name: str):
 
 @pytest.mark.parametrize("variant", ["grouped", "mlp"])
 def test_models_written_by_hand_work_elsewhere(variant: str):
-    made = ioi_machine(variant)
+    made = machine_of(variant)
     compare(machine, made.model, made.prompts["abc"][:4])
 
 

@@ -4,6 +4,7 @@ import oracle
 import pytest
 import torch
 from conftest import Tiny, as_oracle
+from conftest import machine as machine_of
 from matplotlib.colors import to_hex
 from matplotlib.patches import ConnectionPatch, FancyArrowPatch, FancyBboxPatch
 
@@ -12,7 +13,6 @@ from pathpatch import (
     Node,
     PathPatchError,
     heads,
-    ioi_machine,
     logit_diff,
     mlps,
     pass_diagram,
@@ -26,7 +26,7 @@ from pathpatch.pictures.passes import four_passes, stage
 from pathpatch.pictures.readout import in_words
 
 EXACT = 1e-10
-ABC = ioi_machine()
+ABC = machine_of()
 PAIR = ABC.prompts["abc"][:1]  # When Anna and Brian met, Brian spoke to | Carol, Daniel, Emma
 TOY = {"nodes": ["0.0@END", "0.1@END"], "senders": ["0.2@END"]}
 
@@ -136,11 +136,11 @@ def test_queries_and_keys_in_words():
     assert texts["2.0.q@END"] == ["inhibit: none", "inhibit: Brian", *["inhibit: none"] * 2]
     assert texts["2.0.k@IO"] == ["name: Carol", *["name: Anna"] * 3]
     assert texts["embed@S2"] == ["name: Emma", *["name: Brian"] * 3]
-    keys = ioi_machine("keys")
+    keys = machine_of("keys")
     found = run(keys.model, PAIR.orig, reads=["1.0.k@S2", "1.0.q@END"])
     words = {str(node): in_words(keys.design, node, value[0]) for node, value in found.items()}
     assert words == {"1.0.k@S2": "seen = 1", "1.0.q@END": "end = 1"}
-    norm = ioi_machine("norm")  # 2.0 looks at Anna with 3/4
+    norm = machine_of("norm")  # 2.0 looks at Anna with 3/4
     found = run(norm.model, PAIR.orig, reads=["2.0@END"])["2.0@END"]
     assert in_words(norm.design, Node.parse("2.0@END"), found[0]) == "say: 3 Anna\n+ Brian"
 

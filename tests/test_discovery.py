@@ -1,10 +1,12 @@
 """Discovery finds the circuit of every machine and nothing else, and nothing in noise."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from conftest import machine
 from scipy import stats
 
 from pathpatch import (
@@ -14,7 +16,6 @@ from pathpatch import (
     Rule,
     discover,
     edge_effects,
-    ioi_machine,
     path_patch,
     path_sweep,
     run,
@@ -73,10 +74,10 @@ TRUE = {
 }
 
 
+@cache
 def found(name: str, **changes: float) -> Circuit:
-    machine = ioi_machine(name)
-    rule = Rule(**changes)
-    return discover(machine.model, machine.prompts["abc"][::7], np.random.default_rng(0), rule=rule)
+    made, rule = machine(name), Rule(**changes)
+    return discover(made.model, made.prompts["abc"][::7], np.random.default_rng(0), rule=rule)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -91,23 +92,23 @@ def test_every_machine_is_recovered_without_a_false_edge(name: str):
 
 
 def test_each_edge_is_the_path_patch_of_its_sender_and_receiver():
-    machine = ioi_machine("negative")
-    prompts = machine.prompts["abc"][:4]
-    everything = heads(machine.model)
-    b = run(machine.model, prompts.orig, reads=[LOGITS])
+    made = machine("negative")
+    prompts = made.prompts["abc"][:4]
+    everything = heads(made.model)
+    b = run(made.model, prompts.orig, reads=[LOGITS])
     rows = torch.arange(4)
     for edge in found("negative").edges:
         nodes = {"senders": [edge.sender], "receivers": [edge.receiver], "frozen": everything}
-        logits = path_patch(machine.model, prompts, **nodes) - b[LOGITS]
+        logits = path_patch(made.model, prompts, **nodes) - b[LOGITS]
         change = logits[rows, prompts.answer] - logits[rows, prompts.foil]
         assert change.tolist() == pytest.approx([edge.change] * 4)
 
 
 @pytest.mark.parametrize("name", ["negative", "grouped", "norm"])
 def test_edges_are_measured_again_on_other_prompts(name: str):
-    machine, circuit = ioi_machine(name), found(name)
-    other = machine.prompts["abc"][3::11]
-    effects = edge_effects(machine.model, other, circuit)
+    made, circuit = machine(name), found(name)
+    other = made.prompts["abc"][3::11]
+    effects = edge_effects(made.model, other, circuit)
     assert effects.base == pytest.approx([circuit.about["base"]] * len(other))
     assert effects.names == [f"{e.sender} -> {e.receiver}" for e in circuit.edges]
     for row, edge in zip(effects.change, circuit.edges, strict=True):
@@ -174,11 +175,11 @@ def test_the_rule_is_obeyed():
 
 
 def test_doors_follow_the_attention_of_both_prompts():
-    machine = ioi_machine("token")
-    some = machine.prompts["flip"][::7]
-    doors = _doors(machine.model, some, [Node("z", 1, 0, at="END")], 0.1)
+    made = machine("token")
+    some = made.prompts["flip"][::7]
+    doors = _doors(made.model, some, [Node("z", 1, 0, at="END")], 0.1)
     assert [str(node) for node in doors] == ["1.0.q@END", "1.0.k@S2", "1.0.v@S2"]
-    doors = _doors(machine.model, some, [Node("z", 2, 0, at="END")], 0.9)
+    doors = _doors(made.model, some, [Node("z", 2, 0, at="END")], 0.9)
     assert [str(node) for node in doors] == [  # S1 on x_new
         "2.0.q@END",
         "2.0.k@IO",
@@ -190,28 +191,28 @@ def test_doors_follow_the_attention_of_both_prompts():
 
 def test_nothing_is_found_where_answer_and_foil_mean_nothing():
     """The error rate: exchange answer and foil at random, so that every change averages to zero."""
-    machine = ioi_machine("negative")
-    some = machine.prompts["abc"][::7]
+    made = machine("negative")
+    some = made.prompts["abc"][::7]
     generator, runs, errors = np.random.default_rng(0), 200, 0
     for _ in range(runs):
         turn = torch.tensor(generator.random(len(some)) < 0.5)
         answer = torch.where(turn, some.foil, some.answer)
         null = replace(some, answer=answer, foil=some.answer + some.foil - answer)
         rule = Rule(least=0, rounds=1)
-        errors += bool(discover(machine.model, null, generator, rule=rule).edges)
+        errors += bool(discover(made.model, null, generator, rule=rule).edges)
     # Of 200 runs at most 5 % may err on average; more than 19 would be seen once in 100 times.
     assert errors <= stats.binom.ppf(0.99, runs, 0.05)
 
 
 def test_the_null_is_not_silent_by_construction():
     """With an error rate of one half the same walk does find something."""
-    machine = ioi_machine("negative")
-    some = machine.prompts["abc"][::7]
+    made = machine("negative")
+    some = made.prompts["abc"][::7]
     turn = torch.arange(len(some)) % 32 < 12
     answer = torch.where(turn, some.foil, some.answer)
     null = replace(some, answer=answer, foil=some.answer + some.foil - answer)
     rule = Rule(error=0.5, least=0, rounds=1)
-    assert discover(machine.model, null, np.random.default_rng(0), rule=rule).edges
+    assert discover(made.model, null, np.random.default_rng(0), rule=rule).edges
 
 
 def test_one_test_for_all_receivers_of_a_round():
@@ -245,10 +246,10 @@ def test_a_sweep_that_was_done_is_not_done_again(tmp_path, monkeypatch):
     from pathpatch import SweepOptions
     from pathpatch.engine import jobs
 
-    machine = ioi_machine("token")
-    some = machine.prompts["abc"][::7]
+    made = machine("token")
+    some = made.prompts["abc"][::7]
     how = SweepOptions(folder=tmp_path)
-    first = discover(machine.model, some, np.random.default_rng(0), options=how)
+    first = discover(made.model, some, np.random.default_rng(0), options=how)
     monkeypatch.setattr(jobs, "compute", None)  # would fail if it were called
-    assert discover(machine.model, some, np.random.default_rng(0), options=how) == first
+    assert discover(made.model, some, np.random.default_rng(0), options=how) == first
     assert isinstance(first.edges[0], Edge)

@@ -7,7 +7,7 @@ import mutants
 import oracle
 import pytest
 import torch
-from conftest import as_oracle, ends
+from conftest import as_oracle, ends, machine
 from pencil import arithmetic, by_pencil
 
 from pathpatch import (
@@ -47,7 +47,7 @@ NO_NUMBER = {"left_its_hooks_behind"}
 @cache
 def make(name: str) -> HandMade:
     family, variant = name.split()
-    return toy(variant) if family == "toy" else ioi_machine(variant)
+    return toy(variant) if family == "toy" else machine(variant)
 
 
 @cache

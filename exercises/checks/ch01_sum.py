@@ -10,7 +10,6 @@ from pathpatch import Prompts, make_prompts, run
 from pathpatch.handmade.toys import X_NEW, X_ORIG
 from pathpatch.nodes import Model, Node, heads, mlps
 
-
 # ---- 1.1 one term of a sum ----
 
 

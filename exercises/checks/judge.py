@@ -146,9 +146,9 @@ class Judging:
         """What is wrong with one call; nothing: "". Raises: UntouchedError."""
         case, check, reply = self.trial.case(number), self.trial.check, self.reply(number)
         called = f"  called    {case.shown}"
-        if reply.error.get("kind") == "NotImplementedError":
-            if reply.error["text"].startswith(self.exercise.id):
-                raise UntouchedError
+        untouched = reply.error.get("kind") == "NotImplementedError"
+        if untouched and reply.error["text"].startswith(self.exercise.id):
+            raise UntouchedError
         if reply.error:
             return _exception(reply.error, called)
         if reply.late is not None:

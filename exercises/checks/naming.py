@@ -60,7 +60,6 @@ def _told_apart(trial: Trial, fitting: list[tuple[str, Gives]], results: Results
 
     "" where none is left: then what fitted until now was chance.
     """
-    first, *_ = fitting
     for number in range(trial.check.count, trial.check.count + MORE):
         if len(fitting) < 2:
             break

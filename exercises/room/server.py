@@ -7,6 +7,7 @@ Where a process cannot be copied safely (macOS), the server is its own session a
 and ends with the session; `room` then starts another one.
 """
 
+import functools
 import inspect
 import json
 import os
@@ -50,7 +51,7 @@ def main() -> None:
         if not FORK:
             return _session(line, order)
         if (session := os.fork()) == 0:
-            _leave(lambda: _session(line, order))
+            _leave(functools.partial(_session, line, order))
         os.waitpid(session, 0)
         line.send_bytes(b"closed")
 
@@ -67,7 +68,7 @@ def _leave(work: Callable[[], None]) -> None:
 
 def _session(line: Connection, order: dict[str, Any]) -> None:
     """Read the learner's functions, and run them as often as asked."""
-    printed = tempfile.TemporaryFile()
+    printed = tempfile.TemporaryFile()  # noqa: SIM115  until the process ends
     os.dup2(printed.fileno(), 1)
     os.dup2(printed.fileno(), 2)
     page = _open(order)
@@ -121,7 +122,8 @@ def _call_apart(
         return dict(json.loads(text))
     except ValueError:
         pass
-    if not ended or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+    over = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+    if over or not ended:
         return {"late": order["limit"]}
     return {"died": os.waitstatus_to_exitcode(status) if ended else None}
 
@@ -135,9 +137,7 @@ def _kill(child: int) -> None:
             continue
 
 
-def _call_and_write(
-    writing: int, page: Page, order: dict[str, Any], args: tuple[Any, ...]
-) -> None:
+def _call_and_write(writing: int, page: Page, order: dict[str, Any], args: tuple[Any, ...]) -> None:
     os.setsid()
     seconds = int(order["limit"]) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))

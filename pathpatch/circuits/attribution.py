@@ -98,7 +98,7 @@ def edge_attribution(
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": "heads+mlps"}
     asked["engine"] = _engine(model, prompts, steps)
-    if reason := why_not_fast(model, prompts, spec):
+    if reason := why_not_fast(model, prompts, spec.senders):
         raise PathPatchError(
             f"edge attribution rests on the fast engine. {reason}; use path_sweep, which takes the "
             f"literal four passes there"

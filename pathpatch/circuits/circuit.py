@@ -85,7 +85,7 @@ def edge_effects(
     for nodes, receiver in edges:
         check_nodes(model, prompts.orig, nodes, [receiver])
     spec = Spec(senders, list(dict.fromkeys(receivers)), heads(model), "heads", metric)
-    if reason := why_not_fast(model, prompts, spec):
+    if reason := why_not_fast(model, prompts, spec.senders):
         raise PathPatchError(f"edge_effects rests on the fast engine. {reason}; use path_sweep")
     announce(model, prompts, f"{len(edges)} edges", 2)
     say_rounding(model)

@@ -68,7 +68,7 @@ def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions)
     """Choose the engine, and sizes of blocks that keep within the memory."""
     if spec.receivers:
         fast = options.engine == "fast" and spec.frozen_name in FROZEN
-        if fast and (reason := why_not_fast(model, prompts, spec)):
+        if fast and (reason := why_not_fast(model, prompts, spec.senders)):
             print(f"{reason}; the literal form does this sweep", file=sys.stderr)
             fast = False
         spec = replace(spec, engine="fast" if fast else "literal")

@@ -57,15 +57,22 @@ def patch_edges(
 
 
 def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> RowBatches:
-    """Passes C and D for as many senders at a time as fit into `spec.rows` residual vectors."""
+    """Passes C and D for as many senders at a time as fit into `spec.rows` residual vectors.
+
+    Each batch begins with a set of no senders, whose metric is taken off again: it is the metric of
+    pass B with the rounding of this route, and what a sender changes has to stand out from that. A
+    sender that adds nothing where a receiver reads leaves the metric of pass B exactly as it is.
+    """
     joins = [first_layer(nodes) for nodes in spec.senders]
     order = sorted((i for i, join in enumerate(joins) if join < scene.top()), key=joins.__getitem__)
-    size = max(1, spec.rows // scene.rows())
+    size = max(1, spec.rows // scene.rows() - 1)
+    base = per_prompt(spec.metric, scene.b[LOGITS], prompts)
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         senders, joined = [spec.senders[i] for i in rows], [joins[i] for i in rows]
-        stored = pass_c(scene, senders, joined)
-        yield rows, metric_at_end(scene.model, pass_d(scene, stored), prompts, spec.metric)
+        stored, added = pass_c(scene, [[], *senders], [-1, *joined])
+        values = metric_at_end(scene.model, pass_d(scene, stored), prompts, spec.metric)
+        yield rows, torch.where(added[1:], base + (values[1:] - values[0]), base)
 
 
 def metric_at_end(model: Model, end: Tensor, prompts: Prompts, metric: Metric) -> Tensor:

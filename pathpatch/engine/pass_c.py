@@ -16,14 +16,18 @@ from pathpatch.engine.scene import Scene, Stored, project, take
 from pathpatch.nodes import Node, Sets
 
 
-def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
+def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> tuple[Stored, Tensor]:
     """Carry every sender's delta up to the receivers.
 
     senders: sorted by the first layer in which they write. joins: those layers.
 
-    Returns: for each receiver the value it would take, [sender, batch, place, ...].
+    Returns: for each receiver the value it would take, [sender, batch, place, ...]; and which
+    senders have a delta anywhere where a receiver reads, [sender, batch].
     """
     stored: Stored = {}
+    added = torch.zeros(
+        len(senders), len(scene.tokens), dtype=torch.bool, device=scene.resid.device
+    )
     for at in dict.fromkeys(node.at for node in scene.receivers):
         group = [node for node in scene.receivers if node.at == at]
         where, top = scene.places(group[0]), max(map(scene.depth, group))  # where: [batch, place]
@@ -33,11 +37,14 @@ def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> Stored:
             delta[i] += change
         for depth in range(top + 1):
             here = take(scene.resid[depth], where) + delta  # [sender, batch, place, d_model]
-            stored |= {n: receive(scene, n, here) for n in group if scene.depth(n) == depth}
+            reads = [node for node in group if scene.depth(node) == depth]
+            stored |= {node: receive(scene, node, here) for node in reads}
+            if reads:
+                added |= (delta != 0).flatten(2).any(-1)
             if depth < top:
                 joined = sum(join <= depth for join in joins)
                 _through_layer(scene, senders, joined, depth, where, delta)
-    return stored
+    return stored, added
 
 
 def _through_layer(
@@ -55,6 +62,7 @@ def _through_layer(
         mlp_out = take(scene.b[Node("mlp_out", depth)], where)  # [batch, place, d_model]
         middle = take(scene.resid[depth + 1], where) - mlp_out
         added = block.mlp(block.ln2(middle + delta[:joined])) - mlp_out
+        added *= (delta[:joined] != 0).any(-1, keepdim=True)  # where nothing came in, no rounding
     for i, _, covered, change in sender_deltas(scene, senders, "mlp_out", depth, where):
         added[i] = torch.where(covered, change, added[i])  # a sender is not recomputed
     delta[:joined] += added

@@ -1,95 +1,178 @@
-"""Whether the fast engine knows a model: measured on the model and the prompts at hand.
+"""Whether the fast engine knows a model: measured on the model itself, in every layer.
 
-Three senders on two prompts go through both forms before a sweep.
+What a sweep asks may touch little of a model, so that agreement there would say little. Here the
+two forms of pass C and of pass D are compared on two of the prompts with changes that reach every
+layer: whatever the engine takes for granted about a layer is used, and its effect is seen.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from pathpatch.engine.blocks import beside
-from pathpatch.engine.fast import patch_all
-from pathpatch.engine.literal import RowBatches, literal_passes
-from pathpatch.engine.spec import Spec
-from pathpatch.forward import run
-from pathpatch.metrics import answer_prob, logit_diff
-from pathpatch.nodes import LOGITS, Model, first_layer
-from pathpatch.prompts import END, Prompts
+from pathpatch.engine.fast import metric_at_end
+from pathpatch.engine.pass_c import pass_c
+from pathpatch.engine.pass_d import pass_d
+from pathpatch.engine.scene import Layout, Scene, run_a_and_b, take
+from pathpatch.forward import Run, all_modules, run
+from pathpatch.metrics import logit_diff
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node, Sets, first_layer, heads, mlps
+from pathpatch.prompts import END, Prompts, Tokens
 
-# How far the two forms may be apart, in parts of the largest logit. In float64 some models round
+# How far the two forms may be apart, in parts of the largest value. In float64 some models round
 # through float32 on the way.
-ROUNDING = {torch.float64: 1e-6, torch.float32: 3e-5, torch.float16: 0.01, torch.bfloat16: 0.06}
-_Forms = Callable[[Model, Prompts, Spec], tuple[Tensor, RowBatches]]
+ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+Reasons = dict[str, str]  # kind of sender -> why the fast engine must not do it
 
 
-def why_not_fast(model: Model, prompts: Prompts, spec: Spec) -> str:
-    """Why the fast engine must not do this sweep; empty where both forms give the same.
+def why_not_fast(model: Model, prompts: Prompts, senders: Sets) -> str:
+    """Why the fast engine must not patch these senders; empty where both forms give the same.
 
-    Measured once for a model, the kinds of nodes that send and receive, what is frozen, and the
-    length of the prompts.
+    Measured once for a model, as long as its modules stay the same, and a length of the prompts.
     """
-    sent = {node.kind for nodes in spec.senders for node in nodes}
-    received = {(node.kind, node.at is None) for node in spec.receivers}
-    length = prompts.orig.ids.shape[1]
-    metric = logit_diff if spec.metric is logit_diff else answer_prob  # the first has a short cut
-    key = (frozenset(sent), frozenset(received), spec.frozen_name, length, metric)
+    key = (prompts.orig.ids.shape[1], _modules(model))
     known = _known.setdefault(model, {})
     if key not in known:
-        known[key] = _measure(
-            model, beside(model, _two(prompts)), replace(_three(spec), metric=metric)
-        )
-    return known[key]
+        known[key] = _measure(model, beside(model, _two(prompts)))
+    kinds = {node.kind for nodes in senders for node in nodes}
+    return next((known[key][kind] for kind in sorted(kinds) if known[key].get(kind)), "")
+
+
+def _modules(model: Model) -> int:
+    """What the model is made of. Other weights are as good; another module or forward is not."""
+    parts = all_modules(model)
+    own = [(id(module), id(type(module)), id(vars(module).get("forward"))) for module in parts]
+    return hash(tuple(sorted(own)))
 
 
 def _two(prompts: Prompts) -> Prompts:
-    """The shortest and the longest prompt."""
+    """The shortest and the longest prompt. x_new has other tokens of the prompts, everywhere."""
     end = prompts.orig.at(END)
     rows = list(dict.fromkeys([int(end.argmin()), int(end.argmax())]))
     some = torch.tensor(rows, device="cpu")
+    orig = prompts.orig[some]
+    words = torch.unique(torch.cat([prompts.orig.ids.flatten(), prompts.new.ids.flatten()]))
+    steps = torch.arange(1, orig.ids.numel() + 1, device="cpu").reshape(orig.ids.shape)
+    own = torch.searchsorted(words, orig.ids)
+    others = words[(own + 1 + steps % max(1, len(words) - 1)) % len(words)]  # [batch, pos]
     return replace(
         prompts,
-        orig=prompts.orig[some],
-        new=prompts.new[some],
+        orig=orig,
+        new=Tokens(others, orig.positions),
         answer=prompts.answer[some],
         foil=prompts.foil[some],
         pairs=tuple(prompts.pairs[row] for row in rows),
     )
 
 
-def _three(spec: Spec) -> Spec:
-    """The lowest sender, one of the middle, and the highest that can still send."""
-    order = sorted(spec.senders, key=first_layer)
-    some = [order[0], order[len(order) // 3], order[2 * len(order) // 3]]
-    return replace(spec, senders=list(dict.fromkeys(map(tuple, some))))
-
-
-def _measure(model: Model, prompts: Prompts, spec: Spec) -> str:
-    name, metric = model.cfg.model_name, spec.metric
-    expected = _values(literal_passes, model, prompts, spec)
+def _measure(model: Model, prompts: Prompts) -> Reasons:
+    """Pass D once, for all; pass C for each kind of sender."""
+    sets = {"embed": [Node("embed")], "z": heads(model), "mlp_out": mlps(model)}
     try:
-        found = _values(patch_all, model, prompts, spec)
+        probe = _Probe.of(model, prompts, {kind: nodes for kind, nodes in sets.items() if nodes})
+        if reason := probe.pass_d():
+            return dict.fromkeys(sets, reason)
+        return probe.pass_c()
     except Exception as error:  # parts that other models lack; what is raised is of every class
-        return f"the fast engine does not know the parts of {name} ({error})"
-    logits = run(model, prompts.orig, reads=[LOGITS])[LOGITS]  # [batch, vocab]
-    centred = (logits - logits.mean(-1, keepdim=True)).abs().max()
-    allowed = ROUNDING.get(logits.dtype, 0.06) * (centred if metric is logit_diff else 1)
-    if (apart := (found - expected).abs().max()) <= allowed:
+        name = model.cfg.model_name
+        return dict.fromkeys(sets, f"the fast engine does not know the parts of {name} ({error})")
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Passes A and B of the probe.
+
+    before: the receivers in pass B. sets: kind -> all nodes of that kind, sent together.
+    """
+
+    scene: Scene
+    before: Run
+    prompts: Prompts
+    sets: dict[str, list[Node]]
+
+    @staticmethod
+    def of(model: Model, prompts: Prompts, sets: dict[str, list[Node]]) -> "_Probe":
+        """Receivers are in every layer: the inputs of two heads, and the residual stream."""
+        layers, some = range(model.cfg.n_layers), {0, model.cfg.n_heads - 1}
+        receivers = [Node(door, i, head) for i in layers for head in some for door in "qkv"]
+        receivers += [Node("resid_post", i) for i in layers]
+        layout = Layout(model, prompts.orig, receivers, mlps_frozen=False)
+        scene = run_a_and_b(layout, prompts.new, list(sets.values()))
+        return _Probe(scene, run(model, prompts.orig, reads=receivers), prompts, sets)
+
+    def pass_c(self) -> Reasons:
+        """What every receiver would be when all nodes of a kind send; of heads, also with the MLPs
+        frozen."""
+        scene, model, reasons = self.scene, self.scene.model, dict.fromkeys(self.sets, "")
+        for kind, frozen in (*((kind, "heads") for kind in self.sets), ("z", "heads+mlps")):
+            nodes = self.sets[kind]
+            fixed = replace(scene, mlps_frozen=frozen != "heads")
+            stored, _ = pass_c(fixed, [nodes], [first_layer(nodes)])
+            writes = {node: scene.b[node] for node in FROZEN[frozen](model)}
+            writes |= {node: scene.a[node] for node in nodes}
+            right = run(model, scene.tokens, reads=scene.receivers, writes=writes)
+            for node in scene.receivers:
+                three = [x[self._real()] for x in (stored[node][0], right[node], self.before[node])]
+                last = node == scene.receivers[-1]  # the change must have come up to here
+                found = self._apart(str(node), three[0], three[1], three[2], moved=last)
+                reasons[kind] = reasons[kind] or found
+        return reasons
+
+    def pass_d(self) -> str:
+        """The logits when receivers in the lowest layer hold noise, at all positions or at one."""
+        scene, model = self.scene, self.scene.model
+        lowest = [node for node in scene.receivers if node.head is not None and node.layer == 0]
+        generator = torch.Generator().manual_seed(0)
+        for at in (None, int(scene.tokens.at(END).min()) // 2):
+            layout = replace(scene, receivers=[replace(node, at=at) for node in lowest])
+            stored, writes = {}, {}
+            for node in layout.receivers:
+                value = take(
+                    self.before[node.everywhere()], layout.places(node)
+                )  # [batch, place, ...]
+                noise = torch.randn(value.shape, generator=generator, device="cpu")
+                value = value + 3 * noise.to(value) * value.std()
+                stored[node], writes[node] = value[None], value if at is None else value[:, 0]
+            end = pass_d(layout, stored)  # [1, batch, d_model]
+            right = run(model, scene.tokens, reads=[LOGITS], writes=writes)[LOGITS]
+            found = model.unembed(model.ln_final(end))[0]  # [batch, vocab]
+            if reason := self._apart("the logits", found, right, scene.b[LOGITS], moved=True):
+                return reason
+            short = metric_at_end(model, end, self.prompts, logit_diff)[0]  # [batch]
+            size = right.abs().max()
+            wanted, one = logit_diff(right, self.prompts) / size, right.new_ones(1)
+            if reason := self._apart("the logit difference", short / size, wanted, one):
+                return reason
         return ""
-    return (
-        f"the fast engine does not know {name}: on two prompts its {metric.__name__} differs by up "
-        f"to {apart:.2g} from the literal form"
-    )
+
+    def _real(self) -> Tensor:
+        """Which positions are no padding, [batch, pos]."""
+        tokens = self.scene.tokens
+        return (
+            torch.arange(tokens.ids.shape[1], device=tokens.ids.device) <= tokens.at(END)[:, None]
+        )
+
+    def _apart(
+        self, what: str, found: Tensor, right: Tensor, before: Tensor, moved: bool = False
+    ) -> str:
+        """In words, where two forms differ; also where a change should have moved them and has not.
+
+        Rounding is measured in parts of the largest value, changed or not.
+        """
+        name = self.scene.model.cfg.model_name
+        largest = max(right.abs().max(), before.abs().max())
+        allowed = ROUNDING.get(right.dtype, 0.1) * largest
+        apart = (found - right).abs().max()
+        if not apart <= allowed:
+            return (
+                f"the fast engine does not know {name}: on two prompts {what} differs by "
+                f"{apart:.2g} of {largest:.2g} from the literal form"
+            )
+        if moved and not (right - before).abs().max() > apart:
+            return f"the fast engine cannot be compared on {name}: no change reaches {what}"
+        return ""
 
 
-def _values(form: _Forms, model: Model, prompts: Prompts, spec: Spec) -> Tensor:
-    base, parts = form(model, prompts, spec)
-    values = base.repeat(len(spec.senders), 1)  # [sender, batch]
-    for rows, part in parts:
-        values[rows] = part
-    return values
-
-
-_known: WeakKeyDictionary[Model, dict[object, str]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Model, dict[object, Reasons]] = WeakKeyDictionary()

@@ -9,9 +9,7 @@ from pathpatch.errors import PathPatchError
 from pathpatch.tasks.ioi import NAMES, PLACES, TEMPLATES, THINGS
 
 
-def tiny_hf(
-    kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, layers: int = 3
-) -> Any:
+def tiny_hf(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, layers: int = 3) -> Any:
     """The Hugging Face model inside `tiny_model`, before its keys and values are ungrouped."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 

@@ -4,23 +4,21 @@ import contextlib
 import io
 import json
 import re
-from functools import cache
 from pathlib import Path
 from random import Random
 
 import explorer_picture
 import pytest
 import torch
+from conftest import machine
 from explorer import DEFAULT, explorer, page_data
 from export import export_machine
 
 from pathpatch import (
     LOGITS,
-    HandMade,
     Node,
     activation_patch,
     heads,
-    ioi_machine,
     logit_diff,
     mlps,
     path_patch,
@@ -86,11 +84,6 @@ def random_state(random: Random) -> dict:
 def states(n: int, seed: int) -> list[dict]:
     random = Random(seed)
     return [random_state(random) for _ in range(n)]
-
-
-@cache
-def machine(name: str) -> HandMade:
-    return ioi_machine(name)
 
 
 def pair_of(state: dict):

@@ -135,8 +135,8 @@ def test_start_makes_copies_and_says_where(say, own_desk):
 
 def test_an_answer_in_the_other_file_is_not_overlooked(say, own_desk):
     book = (ROOT / "exercises" / "ch01_sum.ipynb").read_text()
-    assert (line := json.dumps(STUB.rstrip())[1:-1]) in book
-    answer = json.dumps(ANSWER.rstrip())[1:-1]
+    line, answer = (json.dumps(text.rstrip())[1:-1] for text in (STUB, ANSWER))
+    assert line in book
     (own_desk / "ch01_sum.ipynb").write_text(book.replace(line, answer))
     code, out = say("check", "1.1")
     assert code == 1 and "But ch01_sum.ipynb has an answer: check 1.1 with --notebook." in out
@@ -182,9 +182,7 @@ def test_reset_says_where_the_file_is_kept(say, own_desk):
     code, out = say("reset", "1.1")
     (kept,) = (own_desk / "kept").iterdir()
     assert code == 0
-    assert out == (
-        f"1.1 by_hand: the empty function is back; the file as it was: {kept}\n"
-    )
+    assert out == (f"1.1 by_hand: the empty function is back; the file as it was: {kept}\n")
     assert ANSWER in kept.read_text() and STUB in (own_desk / "ch01_sum.py").read_text()
     (own_desk / "ch01_sum.py").unlink()
     assert say("reset", "1.1")[1] == "1.1 by_hand: the empty function is back\n"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,7 +315,7 @@ def test_what_a_call_starts_ends_with_it(ask, tmp_path):
             os.kill(int(note.read_text()), 0)
         except ProcessLookupError:
             return
-    status = open(f"/proc/{note.read_text()}/status").read()
+    status = Path(f"/proc/{note.read_text()}/status").read_text()
     assert "zombie" in status, status
 
 

@@ -117,7 +117,8 @@ def _of_blocks(i: int, node: ast.AST) -> Iterator[Change]:
 def _of_operations(i: int, node: ast.AST) -> Iterator[Change]:
     if isinstance(node, ast.BinOp):
         if type(node.op) in SWAPPED:
-            yield lambda copies, i=i, op=SWAPPED[type(node.op)]: setattr(copies[i], "op", op())
+            op = SWAPPED[type(node.op)]
+            yield lambda copies, i=i, op=op: setattr(copies[i], "op", op())
 
         def exchange(copies: list[Any], i: int = i) -> None:
             copies[i].left, copies[i].right = copies[i].right, copies[i].left
