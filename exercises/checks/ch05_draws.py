@@ -46,6 +46,11 @@ class Lab:
             return Node(kind, layer, head // group, shared=True, at=at)
         return Node(kind, layer, head, at=at)
 
+    def seen(self, layer: int, at: str | int | None) -> Node:
+        """An input of a head that END can see: a query of the last layer acts at its own place."""
+        last = layer == self.layers - 1 and at not in (None, "END")
+        return self.door(layer, at, "kv" if last else "qkv")
+
 
 def labs(random: Random) -> Iterator[tuple[Lab, Lab, Lab, Lab]]:
     """Both families with three layers, one with 5 or 6, and the other with 2 or 4; new prompts.
@@ -60,10 +65,18 @@ def labs(random: Random) -> Iterator[tuple[Lab, Lab, Lab, Lab]]:
         batches = [*random.sample(sizes, 3), random.choice([1, 2, 3])]
         kinds = [kind for kind, _ in some]
         made = [
-            Lab(kind, model, random_prompts(model, random, batch), random)
+            Lab(kind, model, _prompts(model, random, batch), random)
             for kind, model, batch in zip(kinds, (first, second, deep, low), batches, strict=True)
         ]
         yield made[0], made[1], made[2], made[3]
+
+
+def _prompts(model: Model, random: Random, batch: int) -> Prompts:
+    """The first is not the longest, so that its END is not the last position."""
+    while True:
+        drawn = random_prompts(model, random, batch)
+        if batch == 1 or int(drawn.orig.at("END")[0]) < drawn.orig.ids.shape[1] - 1:
+            return drawn
 
 
 def names(nodes: Sequence[Node]) -> str:

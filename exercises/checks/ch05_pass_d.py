@@ -18,16 +18,16 @@ from pathpatch.nodes import Model, heads
 def _drawn(random: Random) -> Iterator[Case]:
     for first, second, deep, low in labs(random):
         some = random.sample(LABELS, 2)
-        yield _case(first, [first.door(1, some[0])])
+        yield _case(first, [first.seen(1, some[0])])
         yield _case(
-            second, [second.door(2, some[1]), second.door(1, some[0]), second.door(0, "END")]
+            second, [second.seen(2, some[1]), second.seen(1, some[0]), second.seen(0, "END")]
         )
         yield _case(low, [LOGITS])
         yield _case(first, [first.door(1, first.place(), "kv"), Node("resid_post", 0, at="END")])
-        yield _case(low, [low.door(0, None), low.door(1, "END", "q")])
+        yield _case(low, [low.seen(0, None), low.door(1, "END", "q")])
         yield _case(second, [LOGITS])
         layers = random.sample(range(deep.layers), 4)
-        yield _case(deep, [deep.door(layer, deep.place()) for layer in layers])
+        yield _case(deep, [deep.seen(layer, deep.place()) for layer in layers])
 
 
 def _case(lab: Lab, receivers: list[Node]) -> Case:

@@ -15,19 +15,19 @@ from pathpatch.nodes import heads
 def _drawn(random: Random) -> Iterator[Case]:
     for first, second, deep, low in labs(random):
         early, late = random.sample(LABELS, 2)
-        yield _case(first, [first.head(0, early)], [first.door(2, early)])
+        yield _case(first, [first.head(0, early)], [first.seen(2, early)])
         senders = [second.head(0, early), Node("mlp_out", 0, at=late), second.head(1, late)]
         yield _case(
-            second, senders, [second.door(2, early), second.door(2, late), second.door(1, late)]
+            second, senders, [second.seen(2, early), second.seen(2, late), second.seen(1, late)]
         )
         place = random.randrange(1, COMMON)
-        yield _case(low, [low.head(0, place)], [low.door(1, place), low.door(1, "END", "q")])
+        senders = [low.head(0, "END"), low.head(0, place)]
+        yield _case(low, senders, [low.seen(1, place), low.door(1, "END", "q")])
         senders = [Node("embed", at=late), first.head(1, "END")]
         yield _case(first, senders, [Node("resid_post", 1, at="END"), first.door(2, late, "kv")])
         yield _case(deep, *_long(deep))
-        yield _case(
-            second, [second.head(0, second.place())], [second.door(2, None), second.door(1, "S2")]
-        )
+        receivers = [second.seen(2, None), second.seen(1, "S2")]
+        yield _case(second, [second.head(0, second.place())], receivers)
         yield _case(deep, *_long(deep))
 
 
@@ -36,7 +36,7 @@ def _long(lab: Lab) -> tuple[list[Node], list[Node]]:
     early, late = lab.random.sample(LABELS[:3], 2)
     top, between = lab.layers - 1, lab.layers - 3
     senders = [lab.head(0, early), lab.head(0, late), lab.head(between, early)]
-    receivers = [lab.door(top, early), lab.door(top - 1, late), lab.door(top, "END")]
+    receivers = [lab.seen(top, early), lab.seen(between, late), lab.seen(top, "END")]
     return lab.random.sample(senders, 3), receivers
 
 
