@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 from functools import cache
 from random import Random
 from typing import Any
@@ -65,7 +66,7 @@ def random_prompts(model: Model, random: Random, batch: int | None = None) -> Pr
     can hide a mistake.
     """
     batch = batch or random.randint(2, 5)
-    words = range(1, model.cfg.d_vocab)
+    words = _words(model.tokenizer)
     lengths = [random.randint(9, 15) for _ in range(batch)]
     orig = torch.zeros(batch, max(lengths), dtype=torch.long)  # [batch, pos]
     new = orig.clone()
@@ -84,6 +85,15 @@ def random_prompts(model: Model, random: Random, batch: int | None = None) -> Pr
     )
     sides = Tokens(orig, positions), Tokens(new, positions)
     return Prompts(*sides, torch.tensor(answer), torch.tensor(foil), pairs)
+
+
+def _words(tokenizer: Any) -> list[int]:
+    """Tokens that begin with a space: a text of such words has the same tokens when it is read.
+
+    `path_sweep` does that, and refuses prompts whose text has others.
+    """
+    texts = [(i, str(tokenizer.decode([i]))) for i in range(1, len(tokenizer))]
+    return [i for i, text in texts if re.fullmatch(r" \w+", text)]
 
 
 def _text(model: Model, ids: torch.Tensor) -> str:
