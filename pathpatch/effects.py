@@ -38,17 +38,16 @@ class About:
 
 @dataclass(frozen=True, repr=False)
 class Effects:
-    """A metric before (base) and after patching each sender, for every prompt.
+    """A metric before (base: pass B, on x_orig) and after patching each sender, on every prompt.
 
     Each row is a set of nodes that were patched together, its sender. All rows have the receivers
     that `about` names, unless the rows are edges: then `receivers` has one node for each row.
-    base: the metric in pass B, on x_orig with nothing patched.
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
-    seed: intervals and p values are drawn at random, each time from this seed. So a figure, a
-    printed table and a file of the same effects agree. `replace(effects, seed=1)` draws others.
+    seed: what intervals and p values are drawn from, so that a figure, a printed table and a file
+    of the same effects agree. `replace(effects, seed=1)` draws others.
 
-    Raises: PathPatchError when rows, prompts and values are not equally many.
+    Raises: PathPatchError for rows, prompts and values not equally many, none, or not finite.
     """
 
     senders: Sets
@@ -66,6 +65,8 @@ class Effects:
                 f"{rows} senders on {len(self.base)} prompts came with patched values of shape "
                 f"{shape} and {len(self.receivers)} receivers (one for each sender, or none)"
             )
+        if 0 in shape or not np.isfinite([self.base, *self.patched]).all():
+            raise PathPatchError("effects need one value at least, and all must be finite numbers")
 
     @property
     def names(self) -> list[str]:
@@ -157,7 +158,7 @@ class Effects:
         return f"<p>{escape(self._caption())}</p>\n{self._shown().to_html(**_FORM)}"
 
     def _caption(self) -> str:
-        rows, prompts = len(self.senders), len(self.base)
+        rows, prompts = self.patched.shape
         change = f"change of {self.about.metric} from {self.base.mean():.3f}"
         caption = f"{rows} rows, the largest first ({prompts} prompts, {change}; seed {self.seed})"
         return "\n".join([caption, *(f"note: {caution}" for caution in self.cautions())])

@@ -48,6 +48,7 @@ def clusters(prompts: Prompts) -> list[str]:
     ]
 
 
+@np.errstate(all="ignore")  # where `per` sums up to zero or nearly, the result says so
 def interval(
     values: Float[Array, "*rows batch"],
     generator: np.random.Generator,
@@ -119,11 +120,13 @@ def least_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
+@np.errstate(all="ignore")
 def ratio_of_means(change: Float[Array, "*rows batch"], base: Float[Array, " batch"]) -> Array:
     """Mean change as percent of the mean base; NaN for a mean base of zero. See `about_base`."""
     return 100 * change.mean(-1) / (base.mean() or np.nan)
 
 
+@np.errstate(all="ignore")
 def mean_of_ratios(change: Float[Array, "*rows batch"], base: Float[Array, " batch"]) -> Array:
     """Mean over prompts of the change as percent of each one's base; NaN where a base is zero."""
     return (100 * change / np.where(base == 0, np.nan, base)).mean(-1)

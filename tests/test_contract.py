@@ -13,7 +13,7 @@ REPOSITORY = SOURCE.parent
 # The rooms in the order of import, and in each room its files: imports only go to the left.
 ROOMS = {
     "": "errors files prompts nodes forward metrics activation tracing paths uncertainty effects",
-    "tasks": "pairs own ioi facts",
+    "tasks": "rows pairs own ioi facts",
     "models": "devices weights smollm2 tiny prepare check load",
     "handmade": "designs build toys ioi_machine ioi_variants",
     "engine": (

@@ -11,10 +11,20 @@ import torch
 from conftest import Tiny
 from test_cost import tight
 
-from pathpatch import PathPatchError, SweepOptions, activation_sweep, answer_prob, logit_diff
+from pathpatch import (
+    LOGITS,
+    PathPatchError,
+    SweepOptions,
+    activation_sweep,
+    answer_prob,
+    logit_diff,
+    run,
+    tiny_model,
+)
 from pathpatch.engine import jobs
 from pathpatch.engine.identity import config, library, metric_source
 from pathpatch.engine.store import Blocks
+from pathpatch.models.weights import fingerprint, settings
 
 NODES = ["0.1@END", "1.mlp_out@S2", "embed@S1"]
 SCALE = 1.0
@@ -30,6 +40,13 @@ def helper(logits, prompts):
 
 def with_default(logits, prompts, scale=2.0):
     return scale * logit_diff(logits, prompts)
+
+
+def with_attribute(logits, prompts):
+    return with_attribute.scale * logit_diff(logits, prompts)
+
+
+with_attribute.scale = 1.0
 
 
 def of_a_set(logits, prompts):
@@ -115,6 +132,17 @@ def test_a_changed_helper_is_another_metric(monkeypatch):
     assert metric_source(scaled) != there
 
 
+def test_a_changed_attribute_makes_another_metric(tiny, tmp_path, monkeypatch, counted):
+    first = sweep(tiny, tmp_path, with_attribute)
+    assert np.array_equal(sweep(tiny, tmp_path, with_attribute), first) and len(counted) == 1
+    monkeypatch.setattr(with_attribute, "scale", 4.0)
+    with pytest.raises(PathPatchError, match="another sweep, which differs in metric_source"):
+        sweep(tiny, tmp_path, with_attribute)
+    monkeypatch.setattr(with_attribute, "scale", object())
+    with pytest.raises(PathPatchError, match="reads 'scale', a object that cannot be compared"):
+        metric_source(with_attribute)
+
+
 def test_the_same_function_elsewhere_is_the_same(tmp_path):
     text = Path(__file__).read_text(encoding="utf-8")
     there: dict = {"__name__": "another"}
@@ -137,6 +165,52 @@ def test_the_same_weights_with_another_configuration_are_another_model(llama: Ti
             sweep(llama, tmp_path)
     finally:
         rope["rope_theta"] = theta
+
+
+def angles(model):
+    model.model.rotary_emb.inv_freq.mul_(0.1)
+
+
+def norm(model):
+    model.model.norm.eps = 2.0
+
+
+def activation(model):
+    for module in [m for m in model.modules() if "act_fn" in m._modules]:
+        module.act_fn = torch.nn.ReLU()
+
+
+def flag(model):
+    model.model.layers[0].self_attn.scaling *= 3
+
+
+def another_forward(model):
+    model.lm_head.forward = lambda x: 2 * x
+
+
+def listed(model):
+    model.model.layers[1].factors = {"low": [1.0, 2.0]}
+
+
+CHANGES = (angles, norm, activation, flag, another_forward, listed)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_is_neither_weight_nor_configuration_makes_another_model(llama, tmp_path, change):
+    model = tiny_model("llama", 2)
+    first = sweep(llama, tmp_path, model=model)
+    assert np.array_equal(sweep(llama, tmp_path, model=tiny_model("llama", 2)), first)
+    weights = fingerprint(model, again=True)
+    change(model.original_model)
+    assert fingerprint(model, again=True) == weights
+    with pytest.raises(PathPatchError, match="another sweep, which differs in config"):
+        sweep(llama, tmp_path, model=model)
+
+
+def test_a_pass_changes_nothing_of_what_a_model_is(tiny: Tiny):
+    before = list(settings(tiny.model))
+    run(tiny.model, tiny.prompts.orig, reads=[LOGITS, "1.2.pattern@END", "0.0.z"])
+    assert list(settings(tiny.model)) == before
 
 
 def test_another_version_is_another_sweep(gpt2: Tiny, tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
 from pathpatch.engine.cost import announce
@@ -65,6 +67,7 @@ class Circuit:
             raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error
 
 
+@torch.no_grad()
 def edge_effects(
     model: Model, prompts: Prompts, circuit: Circuit, metric: Metric = logit_diff
 ) -> Effects:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, Model, Node, Sets, as_nodes, heads, node_set
+from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
 from pathpatch.prompts import END, Prompts
 
@@ -69,7 +69,7 @@ class Spec:
     def of(
         model: Model,
         prompts: Prompts,
-        senders: Iterable[Node | str],
+        senders: Entries,
         receivers: Iterable[Node | str],
         frozen: Iterable[Node | str] | None = None,
         metric: Metric = logit_diff,

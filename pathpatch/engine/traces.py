@@ -1,7 +1,7 @@
 """Causal tracing over many nodes, prompts and draws of the noise, and the table of it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathpatch.engine.spec import check_texts
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
-from pathpatch.nodes import LOGITS, Model, Node, Sets, names
+from pathpatch.nodes import LOGITS, Entries, Model, Sets, names
 from pathpatch.prompts import Prompts
 from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
 from pathpatch.uncertainty import clusters
@@ -61,7 +61,7 @@ class Trace:
 def causal_trace(
     model: Model,
     prompts: Prompts,
-    nodes: Iterable[Node | str],
+    nodes: Entries,
     *,
     noise: Float[Tensor, "draw batch pos d_model"] | None,
     severed: Sequence[str] = (),

@@ -99,6 +99,8 @@ def _not_text(pair: Any) -> str:
     if not isinstance(pair, Pair):
         return f"expected a Pair, got {type(pair).__name__}"
     wrong = [k for k in ("clean", "corrupt", "answer", "foil") if type(getattr(pair, k)) is not str]
+    if not wrong and not isinstance(pair.positions, dict):
+        return f"positions must be a dict of labels and token indices, got {pair.positions!r}"
     return f"{', '.join(wrong)} must be text (token ids go into a prompt file)" if wrong else ""
 
 
