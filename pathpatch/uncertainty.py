@@ -171,8 +171,8 @@ def cautions(
     n, found = len(_cluster_sums(base, clusters)), []
     if copies := [name for name in clusters if name.startswith(COPY)]:
         found.append(
-            f"{len(copies)} prompts are copies of one another, mirrored, of one clean prompt, or of "
-            f"templates that share such: they count as {len(set(copies))}"
+            f"{len(copies)} prompts are copies of one another, mirrored, of one clean prompt, or "
+            f"of templates that share such: they count as {len(set(copies))}"
         )
     if least_p(n) >= error:
         found.append(

@@ -149,7 +149,7 @@ def test_few_clusters_come_with_a_word_on_intervals(tmp_path, capsys):
     )
     options = ["--model", "tiny-llama", "--prompts", "3", "--out", str(tmp_path)]
     main(["ioi", *options])
-    assert capsys.readouterr().out.index("with 3 indep") < 200
+    assert capsys.readouterr().out.index("with 2 indep") < 200
 
 
 def test_one_corrupt_prompt_of_several_clean_ones_is_none():

@@ -48,7 +48,7 @@ def path_sweep(
     Book: chapters 5 and 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def activation_sweep(
@@ -73,7 +73,7 @@ def activation_sweep(
     sets = check_sets(model, prompts.orig, nodes)
     check_texts(model, prompts)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
