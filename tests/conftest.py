@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import jaxtyping
 import oracle
 import pytest
 import torch
@@ -73,6 +74,14 @@ def llama() -> Tiny:
 @pytest.fixture(scope="session")
 def smollm2() -> Model:
     return load_model("smollm2")
+
+
+@pytest.fixture
+def as_users_run():
+    """Without the checks of annotations that only these tests switch on."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def ends(logits: torch.Tensor, tokens: Tokens) -> torch.Tensor:

@@ -170,6 +170,7 @@ def test_a_prompt_scores_the_same_in_any_company(tiny: Tiny, reference: str):
         assert same(alone.score(["0.1@S2", "1.2@S1", "2.0@END"]), together[i])
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_none_is_no_circuit(tiny: Tiny):
     knockout = Knockout(tiny.model, MIXED, rules("mean"))
     for ask in (

@@ -164,9 +164,11 @@ def test_kinds_of_nodes_can_be_listed_and_no_folder_is_none(tmp_path, file, caps
 def test_a_file_that_is_no_circuit_is_named(tmp_path, text):
     path = tmp_path / "effects.json"
     path.write_text(text)
-    with pytest.raises(PathPatchError, match="effects.json.*edges"):
+    with pytest.raises(PathPatchError, match=r"effects.json.*edges"):
         Circuit.load(path)
-    with pytest.raises(PathPatchError, match="effects.json does not hold effects, which is a JSON"):
+    with pytest.raises(
+        PathPatchError, match=r"effects.json does not hold effects, which is a JSON"
+    ):
         Effects.load(tmp_path)
 
 

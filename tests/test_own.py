@@ -9,6 +9,7 @@ from test_prompts import GOOD, TOKENIZER
 
 from pathpatch import Circuit, Effects, PathPatchError, load_facts, load_prompts
 from pathpatch.cli.commands import main
+from pathpatch.files import as_path
 
 ROW = "clean,corrupt,answer,foil,positions.S2,group\n"
 CELLS = f'"{GOOD["clean"]}","{GOOD["corrupt"]}", Mary, John,9,\n'
@@ -117,10 +118,13 @@ def test_the_form_of_rome_says_what_is_missing(tmp_path):
     assert load_facts(write(tmp_path, "facts.jsonl", json.dumps(whole)))[0].probability == 0.5
 
 
-@pytest.mark.parametrize("path", [None, 3, b"a.json", "", "a\0.json"])
-def test_what_is_no_path_is_named(path):
-    for read in (lambda: load_prompts(path, TOKENIZER), lambda: Circuit.load(path)):
-        with pytest.raises(PathPatchError, match="expected a path, such as 'out/sweep', got"):
+def test_what_is_no_path_is_named():
+    words = "expected a path, such as 'out/sweep', got"
+    for path in (None, 3, b"a.json", "", "a\0.json"):
+        with pytest.raises(PathPatchError, match=words):
+            as_path(path)
+    for read in (lambda: load_prompts("", TOKENIZER), lambda: Circuit.load("a\0.json")):
+        with pytest.raises(PathPatchError, match=words):
             read()
 
 

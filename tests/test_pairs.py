@@ -71,9 +71,7 @@ def test_what_the_tokenizer_goes_on_with_is_accepted(clean, corrupt, answer, foi
 
 def test_an_answer_that_goes_on_with_a_word_is_taken_with_a_caution():
     """As 'get' + 'Value', which is right; or a forgotten space, which is not."""
-    words = (
-        r"the answer runs into the word before it in 1 pair.s., \[0\]: '2A' . 'B'; a word of its"
-    )
+    words = r"the answer runs into the word before it in 1 pair.s., .0.: .2A. . .B.; a"
     with pytest.warns(UserWarning, match=words):
         prompts = make_prompts(code_tokenizer(), [Pair("2A", "3A", "B", "2")])
     assert code_tokenizer().convert_ids_to_tokens(prompts.answer.tolist()) == ["B"]
@@ -82,7 +80,7 @@ def test_an_answer_that_goes_on_with_a_word_is_taken_with_a_caution():
 @pytest.mark.parametrize("field", ["clean", "corrupt", "answer", "foil"])
 def test_half_a_character_is_refused(field):
     pair = Pair("print(", "print2", "A", "B")
-    with pytest.raises(PathPatchError, match="pair 0: .* holds half of a character .a lone surr"):
+    with pytest.raises(PathPatchError, match=r"pair 0: .* holds half of a character .a lone surr"):
         make_prompts(code_tokenizer(), [replace(pair, **{field: "a\ud800"})])
 
 

@@ -68,9 +68,7 @@ def test_no_token_is_added(smollm2: Model, prompts: Prompts):
 def test_an_answer_that_lost_its_space_comes_with_a_caution(smollm2: Model):
     text = "When Mary and George went to the store, Mary gave a ring to"
     pair = Pair(text, text.replace("Mary gave", "Paul gave"), "George", " Mary")
-    words = (
-        r"the answer runs into the word before it in 1 pair.* 'George'; .* needs a leading space"
-    )
+    words = r"the answer runs into the word before it in 1 pair.* 'George'; a word"
     with pytest.warns(UserWarning, match=words):
         make_prompts(smollm2.tokenizer, [pair])
 

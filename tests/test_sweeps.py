@@ -102,6 +102,7 @@ def test_the_seed_of_the_options_is_that_of_the_table(tiny: Tiny):
 
 
 @pytest.mark.parametrize("seed", [-1, None, 1.5, "0", True])
+@pytest.mark.usefixtures("as_users_run")
 def test_a_seed_is_a_whole_number_before_anything_runs(tiny: Tiny, seed):
     effects = activation_sweep(tiny.model, tiny.prompts, nodes=["0.1"])
     for ask in (SweepOptions, lambda seed: replace(effects, seed=seed)):
@@ -111,6 +112,7 @@ def test_a_seed_is_a_whole_number_before_anything_runs(tiny: Tiny, seed):
             tiny_model("gpt2", seed=seed)
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_a_seed_of_numpy_is_saved_as_any_other(tiny: Tiny, tmp_path):
     effects = activation_sweep(
         tiny.model, tiny.prompts, nodes=["0.1"], options=SweepOptions(seed=np.int64(3))
@@ -120,6 +122,7 @@ def test_a_seed_of_numpy_is_saved_as_any_other(tiny: Tiny, tmp_path):
     assert type(replace(effects, seed=np.int32(4)).seed) is int
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_options_that_are_none_are_named(tiny: Tiny, monkeypatch, tmp_path):
     for engine in (None, 3):
         with pytest.raises(PathPatchError, match=f"unknown engine {engine}; known: fast, literal"):
