@@ -13,8 +13,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from pathpatch import uncertainty
-from pathpatch.errors import PathPatchError
-from pathpatch.files import read_json, write_file
+from pathpatch.errors import PathPatchError, check_number
+from pathpatch.files import read_object, write_file
 from pathpatch.nodes import Node, Sets, names, node_set
 
 Array = np.ndarray
@@ -59,6 +59,7 @@ class Effects:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_number("the seed", self.seed, 0, whole=True))
         rows, shape = len(self.senders), self.patched.shape
         if shape != (rows, len(self.base)) or len(self.receivers) not in (0, rows):
             raise PathPatchError(
@@ -182,7 +183,7 @@ class Effects:
     @staticmethod
     def load(folder: str | Path) -> "Effects":
         """Read back what `save` wrote. Raises: PathPatchError where there is no such file."""
-        data = read_json(Path(folder) / "effects.json", "effects")
+        data = read_object(Path(folder) / "effects.json", "effects", ["senders", "base", "patched"])
         rows = [name.split(" -> ") for name in data.pop("senders")]
         senders = [node_set(sender) for sender, *_ in rows]
         receivers = [Node.parse(receiver) for _, *ends in rows for receiver in ends]

@@ -1,13 +1,24 @@
-"""Files: JSON is read with the reason why it cannot be, results are written whole or not at all."""
+"""Files: what a person wrote, read with one sentence for every mistake; results, written whole or
+not at all."""
 
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pathpatch.errors import PathPatchError
+
+
+def as_path(path: Any) -> Path:
+    """A path that somebody gave, with ~ for the home folder.
+
+    Raises: PathPatchError for what is no path, an empty one, and one with a NUL in it.
+    """
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise PathPatchError(f"expected a path, such as 'out/sweep', got {path!r}")
+    return Path(os.path.expanduser(path))
 
 
 def read_json(path: str | Path, what: str) -> Any:
@@ -15,22 +26,35 @@ def read_json(path: str | Path, what: str) -> Any:
 
     Raises: PathPatchError for a file that is missing, not JSON, or says a key twice in one object.
     """
-    return read_text(path, what, lambda text: json.loads(text, object_pairs_hook=once))
+    return read(path, what, lambda text: json.loads(text, object_pairs_hook=once))
 
 
-def read_text(path: str | Path, what: str, parse: Callable[[str], Any]) -> Any:
-    """What is parsed out of a file. A byte-order mark, which some editors put first, is no text.
+def read_object(path: str | Path, what: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Read a JSON object with at least these keys. Raises: PathPatchError, also as `read_json`."""
+    found = read_json(path, what)
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise PathPatchError(
+            f"{path} does not hold {what}, which is a JSON object with {', '.join(keys)}"
+        )
+    return found
 
-    Raises: PathPatchError for a file that is missing, or when `parse` raises a ValueError.
-    """
+
+def read(path: str | Path, what: str, parse: Callable[[str], Any]) -> Any:
+    """What `parse` makes of a text file. A byte-order mark, which some editors put first, is not
+    part of the text. Raises: PathPatchError for a file that is missing or not of this form."""
     try:
-        return parse(Path(path).read_text(encoding="utf-8-sig"))
+        return parse(as_path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeError as error:
+        why = "it is not UTF-8 text; save it as UTF-8 (and unpack it, if it is compressed)"
+        raise PathPatchError(f"cannot read {what} from {path}: {why}") from error
+    except RecursionError as error:
+        raise PathPatchError(f"cannot read {what} from {path}: lists in lists, too deep") from error
     except (OSError, ValueError) as error:
         raise PathPatchError(f"cannot read {what} from {path}: {error}") from error
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises: ValueError for one that says a key twice."""
+    """A JSON object, in which no key may come twice."""
     keys = [key for key, _ in pairs]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise ValueError(f"an object says {', '.join(sorted(twice))} twice")
@@ -42,7 +66,7 @@ def check_folder(folder: str | Path) -> Path:
 
     Raises: PathPatchError when it cannot be written to.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -52,8 +76,13 @@ def check_folder(folder: str | Path) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises: PathPatchError when it cannot be written."""
+    """Write a file whole or not at all, in a folder that is made where there is none.
+
+    Raises: PathPatchError when it cannot be written.
+    """
+    path = as_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content)
     except OSError as error:
         raise PathPatchError(f"cannot write {path}: {error}") from error

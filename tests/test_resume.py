@@ -264,6 +264,61 @@ def test_a_damaged_block_is_computed_again_and_said(gpt2: Tiny, tmp_path, capsys
     assert len(counted) == len(files) + 1
 
 
+def blocks_of(gpt2: Tiny, folder: Path) -> tuple[np.ndarray, list[Path], float]:
+    """A finished sweep of several blocks: its numbers, its files, and the memory it was allowed."""
+    memory = tight(gpt2, senders=NODES, receivers=["2.0.q@END"]).memory
+    first = sweep(gpt2, folder, memory=memory)
+    return first, sorted((folder / "blocks").glob("*.npy")), memory
+
+
+def test_a_block_in_the_place_of_another_is_computed_again(gpt2: Tiny, tmp_path, capsys, counted):
+    first, files, memory = blocks_of(gpt2, tmp_path)
+    one, other = (file.read_bytes() for file in files[:2])
+    assert one[-32:] != other[-32:]
+    files[0].write_bytes(other)
+    files[1].write_bytes(one)
+    counted.clear()
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == 2 and "block(s) 0, 1 of" in capsys.readouterr().err
+    files[1].write_bytes(files[0].read_bytes())
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "1", '"x"', "{ half of", "[" * 100_000, "\x00"])
+def test_a_sweep_json_that_says_nothing_is_written_again(gpt2: Tiny, tmp_path, counted, text):
+    first, _, memory = blocks_of(gpt2, tmp_path)
+    file, computed = tmp_path / "blocks" / "sweep.json", len(counted)
+    said = file.read_text()
+    file.write_text(text)
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == computed and file.read_text() == said
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["sweep.json", "1.npy"])
+def test_what_is_no_file_is_named_in_a_sentence(gpt2: Tiny, tmp_path, make, name):
+    _, _, memory = blocks_of(gpt2, tmp_path)
+    (tmp_path / "blocks" / name).unlink()
+    make(tmp_path / "blocks" / name)
+    with pytest.raises(PathPatchError, match=f"cannot read .*{name}: it is not a file; delete it"):
+        sweep(gpt2, tmp_path, memory=memory)
+
+
+def test_a_sweep_goes_on_with_more_memory_and_says_when_there_is_less(
+    gpt2: Tiny, tmp_path, counted
+):
+    first, files, memory = blocks_of(gpt2, tmp_path)
+    files[1].unlink()
+    counted.clear()
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=2.0), first)
+    assert len(counted) == 1
+    sweep(gpt2, tmp_path / "other", memory=2.0)
+    with pytest.raises(
+        PathPatchError, match=r"started with more memory .6 prompts in a block, now"
+    ):
+        sweep(gpt2, tmp_path / "other", memory=memory)
+
+
 def test_without_sweep_json_foreign_blocks_are_not_taken(gpt2: Tiny, tmp_path, capsys, counted):
     sweep(gpt2, tmp_path)
     (tmp_path / "blocks" / "sweep.json").unlink()

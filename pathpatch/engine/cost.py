@@ -61,7 +61,7 @@ def plan(
     Book: chapter 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return plan_spec(model, prompts, spec, options or SweepOptions())
+    return plan_spec(model, prompts, spec, SweepOptions.of(options))
 
 
 def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Plan:

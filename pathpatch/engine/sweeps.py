@@ -16,7 +16,7 @@ from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.identity import identity
 from pathpatch.engine.jobs import do_jobs, job_grid
 from pathpatch.engine.spec import Spec, SweepOptions, check_texts
-from pathpatch.engine.store import Blocks
+from pathpatch.engine.store import Blocks, resized
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models.devices import HALF
@@ -48,7 +48,7 @@ def path_sweep(
     Book: chapters 5 and 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def activation_sweep(
@@ -73,7 +73,7 @@ def activation_sweep(
     sets = check_sets(model, prompts.orig, nodes)
     check_texts(model, prompts)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
@@ -81,7 +81,7 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     planned = plan_spec(model, prompts, spec, options)
     if planned.seconds > 2 and not options.quiet:
         print(planned, file=sys.stderr)
-    spec = planned.spec
+    spec = resized(planned.spec, options.folder) if options.folder else planned.spec
     if spec.engine == "fast":
         say_rounding(model)
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}

@@ -17,6 +17,7 @@ from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
 from pathpatch.engine.spec import check_texts
+from pathpatch.errors import check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
@@ -40,6 +41,9 @@ class Trace:
     about: About
     templates: list[str] = field(default_factory=list)  # as in Effects
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_number("the seed", self.seed, 0, whole=True))
 
     def total_effect(self) -> Float[np.ndarray, " batch"]:
         """Clean minus corrupted, mean over draws, in units of the metric: all there is to win."""

@@ -58,7 +58,7 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the loader lets out whatever a wrong file makes it stumble over
         raise PathPatchError(
             f"there is no model {name!r} here. What would work: smollm2, {', '.join(TINY)}, a "
             f"folder with a saved model and tokenizer, or a hub name such as gpt2 that is in the "

@@ -3,29 +3,31 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 from pathpatch.errors import PathPatchError, did_you_mean
-from pathpatch.files import once, read_json, read_text
+from pathpatch.files import as_path, once, read, read_json
 
 Row = TypeVar("Row")
 
 
 def read_rows(path: str | Path, what: str) -> list[Any]:
-    """Read a list of objects: JSON, or by the name of the file JSONL (an object in each line) or
-    CSV (a row for each object; the column `positions.S2` is the key S2 of `positions`; an empty
-    cell is a key left out).
+    """Read a list of objects: JSON, or by the name of the file JSONL (.jsonl, .ndjson: an object
+    in each line) or CSV (.csv, with tabs .tsv: a row for each object; the column `positions.S2` is
+    the key S2 of `positions`; an empty cell is a key left out).
 
     Raises: PathPatchError for a file that is missing or not of this form.
     """
-    kind = Path(path).suffix.lower()
-    if kind == ".csv":
-        return read_text(path, what, _csv_rows)
-    if kind == ".jsonl":
-        return read_text(path, what, _lines)
+    kind = as_path(path).suffix.lower()
+    if kind in (".csv", ".tsv"):
+        mark = "\t" if kind == ".tsv" else ","
+        return read(path, what, lambda text: _csv_rows(text, mark))
+    if kind in (".jsonl", ".ndjson"):
+        return read(path, what, _lines)
     rows = read_json(path, what)
     if not isinstance(rows, list):
         raise PathPatchError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
@@ -53,11 +55,15 @@ def _lines(text: str) -> list[Any]:
     return rows
 
 
-def _csv_rows(text: str) -> list[dict[str, Any]]:
+def _csv_rows(text: str, mark: str) -> list[dict[str, Any]]:
     try:
-        header, *cells = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
+        table = list(csv.reader(io.StringIO(text), delimiter=mark, strict=True))
     except csv.Error as error:
-        raise ValueError(str(error)) from error
+        hint = "a quotation mark that is not closed takes in all that follows"
+        raise ValueError(f"{error}; {hint}") from error
+    header, *cells = [row for row in table if any(row)] or [[]]
+    if len(header) == 1 and (other := re.search(r"[;\t,]", header[0])):
+        raise ValueError(f"its columns are separated by {other[0]!r}; save it with {mark!r}")
     if len(set(header)) < len(header):
         raise ValueError(f"two columns of one name among {header}")
     rows: list[dict[str, Any]] = [{} for _ in cells]
