@@ -4,7 +4,7 @@ The method is in the root; every other folder is a wing with something for it. I
 the left and up this map.
 
              errors files prompts nodes forward metrics activation tracing paths uncertainty effects
-tasks/       pairs own ioi facts
+tasks/       pairs rows own ioi facts
 models/      devices weights smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps
@@ -12,7 +12,7 @@ engine/      spec scene pass_c pass_d literal fast blocks verify cost identity s
 circuits/    circuit treatments knockouts evaluation subsets assessment gradients attribution
              discovery walk
 pictures/    pen plots readout passes diagrams wiring
-cli/         options report commands
+cli/         options inputs report commands
 
 Read `paths` first: the four passes of path patching, A to D.
 """

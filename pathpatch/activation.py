@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pathpatch.errors import PathPatchError, as_list
 from pathpatch.forward import run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, as_nodes, node_set
+from pathpatch.nodes import LOGITS, Entries, Model, Node, Sets, as_nodes, node_set
 from pathpatch.prompts import Prompts, Tokens
 
 
@@ -34,10 +34,10 @@ def activation_patch(
     return run(model, prompts.orig, reads=[LOGITS], writes=a)[LOGITS]
 
 
-def check_sets(model: Model, tokens: Tokens, nodes: Iterable[Node | str]) -> Sets:
+def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
     """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
     sets = [node_set(names) for names in as_list(nodes, "nodes")]
-    if not sets:
+    if not sets or not all(sets):
         raise PathPatchError("the list of nodes to patch is empty; give at least one")
     for node in [node for nodes in sets for node in nodes]:
         node.check(model)

@@ -13,8 +13,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from pathpatch import uncertainty
-from pathpatch.errors import PathPatchError
-from pathpatch.files import read_json, write_file
+from pathpatch.errors import PathPatchError, check_number
+from pathpatch.files import read_object, write_file
 from pathpatch.nodes import Node, Sets, names, node_set
 
 Array = np.ndarray
@@ -38,17 +38,16 @@ class About:
 
 @dataclass(frozen=True, repr=False)
 class Effects:
-    """A metric before (base) and after patching each sender, for every prompt.
+    """A metric before (base: pass B, on x_orig) and after patching each sender, on every prompt.
 
     Each row is a set of nodes that were patched together, its sender. All rows have the receivers
     that `about` names, unless the rows are edges: then `receivers` has one node for each row.
-    base: the metric in pass B, on x_orig with nothing patched.
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
-    seed: intervals and p values are drawn at random, each time from this seed. So a figure, a
-    printed table and a file of the same effects agree. `replace(effects, seed=1)` draws others.
+    seed: what intervals and p values are drawn from, so that a figure, a printed table and a file
+    of the same effects agree. `replace(effects, seed=1)` draws others.
 
-    Raises: PathPatchError when rows, prompts and values are not equally many.
+    Raises: PathPatchError for rows, prompts and values not equally many, none, or not finite.
     """
 
     senders: Sets
@@ -60,12 +59,15 @@ class Effects:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_number("the seed", self.seed, 0, whole=True))
         rows, shape = len(self.senders), self.patched.shape
         if shape != (rows, len(self.base)) or len(self.receivers) not in (0, rows):
             raise PathPatchError(
                 f"{rows} senders on {len(self.base)} prompts came with patched values of shape "
                 f"{shape} and {len(self.receivers)} receivers (one for each sender, or none)"
             )
+        if 0 in shape or not np.isfinite([self.base, *self.patched]).all():
+            raise PathPatchError("effects need one value at least, and all must be finite numbers")
 
     @property
     def names(self) -> list[str]:
@@ -157,7 +159,7 @@ class Effects:
         return f"<p>{escape(self._caption())}</p>\n{self._shown().to_html(**_FORM)}"
 
     def _caption(self) -> str:
-        rows, prompts = len(self.senders), len(self.base)
+        rows, prompts = self.patched.shape
         change = f"change of {self.about.metric} from {self.base.mean():.3f}"
         caption = f"{rows} rows, the largest first ({prompts} prompts, {change}; seed {self.seed})"
         return "\n".join([caption, *(f"note: {caution}" for caution in self.cautions())])
@@ -181,7 +183,7 @@ class Effects:
     @staticmethod
     def load(folder: str | Path) -> "Effects":
         """Read back what `save` wrote. Raises: PathPatchError where there is no such file."""
-        data = read_json(Path(folder) / "effects.json", "effects")
+        data = read_object(Path(folder) / "effects.json", "effects", ["senders", "base", "patched"])
         rows = [name.split(" -> ") for name in data.pop("senders")]
         senders = [node_set(sender) for sender, *_ in rows]
         receivers = [Node.parse(receiver) for _, *ends in rows for receiver in ends]

@@ -14,7 +14,7 @@ class PathPatchError(ValueError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: the closest known one, or all of them."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(str(word), known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
@@ -23,17 +23,22 @@ def as_list(values: Any, what: str) -> list[Any]:
     for one value by itself."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         kind = "the string" if isinstance(values, str) else "one"
-        raise PathPatchError(f"expected a list of {what}, got {kind} {values!r}; use [{values!r}]")
+        said = "None" if values is None else f"{kind} {values!r}; use [{values!r}]"
+        raise PathPatchError(f"expected a list of {what}, got {said}")
     return list(values)
 
 
 def check_number(
     name: str, value: Any, low: float | int, high: float | int = inf, *, whole: bool = False
-) -> None:
-    """Raises: PathPatchError for what is not a finite (whole) number from low to high."""
+) -> Any:
+    """The value; a whole number, such as numpy's, as an int.
+
+    Raises: PathPatchError for what is not a finite (whole) number from low to high.
+    """
     kind = Integral if whole else Real
     right = isinstance(value, kind) and not isinstance(value, bool)
     if not right or not isfinite(value) or not low <= value <= high:
         kinds = f"a {'whole ' * whole}number"
         span = f"from {low} on" if high == inf else f"from {low} to {high}"
         raise PathPatchError(f"{name} must be {kinds} {span}, got {value!r}")
+    return int(value) if whole else value

@@ -1,18 +1,24 @@
-"""Files: lists that a person wrote, checked row by row; results, written whole or not at all."""
+"""Files: what a person wrote, read with one sentence for every mistake; results, written whole or
+not at all."""
 
-import csv
-import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any
 
-from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.errors import PathPatchError
 
-Row = TypeVar("Row")
+
+def as_path(path: Any) -> Path:
+    """A path that somebody gave, with ~ for the home folder.
+
+    Raises: PathPatchError for what is no path, an empty one, and one with a NUL in it.
+    """
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise PathPatchError(f"expected a path, such as 'out/sweep', got {path!r}")
+    return Path(os.path.expanduser(path))
 
 
 def read_json(path: str | Path, what: str) -> Any:
@@ -20,96 +26,39 @@ def read_json(path: str | Path, what: str) -> Any:
 
     Raises: PathPatchError for a file that is missing, not JSON, or says a key twice in one object.
     """
-    return _read(path, what, lambda text: json.loads(text, object_pairs_hook=_once))
+    return read(path, what, lambda text: json.loads(text, object_pairs_hook=once))
 
 
-def read_rows(path: str | Path, what: str) -> list[Any]:
-    """Read a list of objects: JSON, or by the name of the file JSONL (an object in each line) or
-    CSV (a row for each object; the column `positions.S2` is the key S2 of `positions`; an empty
-    cell is a key left out).
-
-    Raises: PathPatchError for a file that is missing or not of this form.
-    """
-    kind = Path(path).suffix.lower()
-    if kind == ".csv":
-        return _read(path, what, _csv_rows)
-    if kind == ".jsonl":
-        return _read(path, what, _lines)
-    rows = read_json(path, what)
-    if not isinstance(rows, list):
-        raise PathPatchError(f"{path}: expected a JSON list of objects, got {type(rows).__name__}")
-    return rows
+def read_object(path: str | Path, what: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Read a JSON object with at least these keys. Raises: PathPatchError, also as `read_json`."""
+    found = read_json(path, what)
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise PathPatchError(
+            f"{path} does not hold {what}, which is a JSON object with {', '.join(keys)}"
+        )
+    return found
 
 
-def as_kind(rows: Sequence[Any], kind: type[Row], path: str | Path, form: str) -> list[Row]:
-    """Make of every row a dataclass. form: how a row should look, said after every problem.
-
-    Raises: PathPatchError for keys that are unknown, missing, or hold another type.
-    """
-    for i, row in enumerate(rows):
-        if problem := _problem(row, kind):
-            raise PathPatchError(f"{path}, item {i}: {problem}. {form}")
-    return [kind(**row) for row in rows]
-
-
-def _read(path: str | Path, what: str, parse: Callable[[str], Any]) -> Any:
-    """A byte-order mark, which some editors put first, is not part of the text."""
+def read(path: str | Path, what: str, parse: Callable[[str], Any]) -> Any:
+    """What `parse` makes of a text file. A byte-order mark, which some editors put first, is not
+    part of the text. Raises: PathPatchError for a file that is missing or not of this form."""
     try:
-        return parse(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, csv.Error) as error:
+        return parse(as_path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeError as error:
+        why = "it is not UTF-8 text; save it as UTF-8 (and unpack it, if it is compressed)"
+        raise PathPatchError(f"cannot read {what} from {path}: {why}") from error
+    except RecursionError as error:
+        raise PathPatchError(f"cannot read {what} from {path}: lists in lists, too deep") from error
+    except (OSError, ValueError) as error:
         raise PathPatchError(f"cannot read {what} from {path}: {error}") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no key may come twice."""
     keys = [key for key, _ in pairs]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise ValueError(f"an object says {', '.join(sorted(twice))} twice")
     return dict(pairs)
-
-
-def _lines(text: str) -> list[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        try:
-            rows += [json.loads(line, object_pairs_hook=_once)] if line.strip() else []
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-    return rows
-
-
-def _csv_rows(text: str) -> list[dict[str, Any]]:
-    header, *cells = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
-    if len(set(header)) < len(header):
-        raise ValueError(f"two columns of one name among {header}")
-    rows: list[dict[str, Any]] = [{} for _ in cells]
-    for number, (row, values) in enumerate(zip(rows, cells, strict=True)):
-        if len(values) != len(header):
-            raise ValueError(f"row {number} has {len(values)} cells, the header {len(header)}")
-        for name, value in zip(header, values, strict=True):
-            field, _, key = name.partition(".")
-            if value and key:
-                whole = value.strip().removeprefix("-").isdecimal()
-                row.setdefault(field, {})[key] = int(value) if whole else value
-            elif value:
-                row[field] = value
-    return rows
-
-
-def _problem(row: Any, kind: Any) -> str:
-    if not isinstance(row, dict):
-        return f"expected an object, got {type(row).__name__}"
-    types: dict[str, Any] = {f.name: get_origin(f.type) or f.type for f in fields(kind)}
-    for key, value in row.items():
-        if key not in types:
-            return f"unknown key {key!r}; {did_you_mean(key, types)}"
-        if not isinstance(value, types[key]):
-            return f"{key!r} must be a {types[key].__name__}, got {type(value).__name__}"
-        for name, number in value.items() if isinstance(value, dict) else ():
-            if type(number) is not int:  # a bool is an int too, and is refused
-                return f"{key!r}: {name!r} must be a whole number, got {number!r}"
-    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    absent = [key for key in needed if key not in row]
-    return f"missing {', '.join(absent)}" if absent else ""
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -117,7 +66,7 @@ def check_folder(folder: str | Path) -> Path:
 
     Raises: PathPatchError when it cannot be written to.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -127,8 +76,13 @@ def check_folder(folder: str | Path) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises: PathPatchError when it cannot be written."""
+    """Write a file whole or not at all, in a folder that is made where there is none.
+
+    Raises: PathPatchError when it cannot be written.
+    """
+    path = as_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, content)
     except OSError as error:
         raise PathPatchError(f"cannot write {path}: {error}") from error

@@ -91,7 +91,8 @@ def attempt(
     Returns: the logits [batch, pos, vocab], and the hooks that did not fire. only_end: unembed only
     END, as that matrix is the largest of all; its logits then stand at every position.
     """
-    _check_model(model, tokens)
+    _check_model(model)
+    tokens.check(model.cfg, model.cfg.longest)
     steps: dict[str, list[Step]] = defaultdict(list)
     for name, step in plan:
         steps[name].append(step)
@@ -108,27 +109,21 @@ def attempt(
         return activation
 
     hooks = [(name, lambda x, hook, name=name: take_steps(name, x)) for name in steps]
-    logits = model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
+    try:
+        logits = model.run_with_hooks(tokens.ids, fwd_hooks=hooks)
+    except (IndexError, RuntimeError):
+        tokens.check(model.cfg, model.cfg.n_ctx)  # some families keep a table of angles or slopes
+        raise
     return logits.expand(-1, tokens.ids.shape[1], -1), steps.keys() - fired
 
 
-def _check_model(model: Model, tokens: Tokens) -> None:
-    """Raises: PathPatchError for a model or tokens with which a pass would give other numbers."""
-    modules, cfg = all_modules(model), model.cfg
+def _check_model(model: Model) -> None:
+    """Raises: PathPatchError for a model with which a pass would give other numbers."""
+    modules = all_modules(model)
     if any(module.training for module in modules):
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
-    if hooks := foreign_hooks(modules) - cfg.own_hooks:
+    if hooks := foreign_hooks(modules) - model.cfg.own_hooks:
         raise PathPatchError(f"somebody else's hook is on the model, {min(hooks)}; remove it first")
-    if (largest := int(tokens.ids.max())) >= cfg.d_vocab:
-        raise PathPatchError(
-            f"token {largest} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the prompts "
-            f"were made with another tokenizer, or this tokenizer has more tokens than the model"
-        )
-    if cfg.longest is not None and (longest := tokens.ids.shape[1]) > cfg.longest:
-        raise PathPatchError(
-            f"the longest prompt has {longest} tokens; {cfg.model_name} knows {cfg.longest} "
-            f"positions, or computes positions in another way from there on"
-        )
 
 
 def all_modules(model: Model) -> list[torch.nn.Module]:
@@ -137,9 +132,11 @@ def all_modules(model: Model) -> list[torch.nn.Module]:
 
 
 def foreign_hooks(modules: Iterable[torch.nn.Module]) -> Set[str]:
-    """The hooks that neither Hugging Face nor the bridge has put there for its own purposes."""
-    of_kinds = [kind for m in modules for kind in (m._forward_hooks, m._forward_pre_hooks)]
-    hooks = [hook for kind in of_kinds for hook in kind.values()]
+    """The hooks that neither Hugging Face nor the bridge has put there for its own purposes: on
+    a module, or on all modules of torch."""
+    kinds = [f"{way}{when}_hooks" for way in ("_forward", "_backward") for when in ("", "_pre")]
+    places = [(vars(m), "") for m in modules] + [(vars(torch.nn.modules.module), "_global")]
+    hooks = [hook for there, of in places for kind in kinds for hook in there[of + kind].values()]
     own = ("transformers.", "transformer_lens.model_bridge.")
     return {repr(h) for h in hooks if not str(getattr(h, "__module__", "")).startswith(own)}
 

@@ -37,22 +37,62 @@ def per_prompt(metric: Metric, logits: Tensor, prompts: Prompts) -> Tensor:
     """The metric of logits [..., batch, vocab], one number for every prompt: [..., batch].
 
     Raises: PathPatchError for a metric that gives anything else, such as a mean over the prompts,
-    or a value that is not a finite number.
+    a value that is not a finite number, or one that depends on the other prompts.
     """
-    values, name = metric(logits, prompts), getattr(metric, "__name__", "given")
-    came = f"shape {list(values.shape)}" if isinstance(values, Tensor) else repr(type(values))
-    if came != f"shape {list(logits.shape[:-1])}":
-        raise PathPatchError(
-            f"the metric {name} returned {came} for logits of shape {list(logits.shape)}; it must "
-            f"return a tensor with one number for each prompt, not averaged, of shape "
-            f"{list(logits.shape[:-1])}"
-        )
+    values = _ask(metric, logits, prompts)
     if not torch.isfinite(values).all():
         at = int((~torch.isfinite(values)).nonzero()[0, -1])
         raise PathPatchError(
-            f"the metric {name} is not a finite number on the prompt {prompts.pairs[at].clean!r}"
+            f"the metric {_name(metric)} is not a finite number on the prompt "
+            f"{prompts.pairs[at].clean!r}"
+        )
+    if not any(metric is known for known in METRICS.values()):
+        for row in {0, len(prompts) - 1}:
+            _check_alone(metric, logits, prompts, row, values)
+    return values
+
+
+def _ask(metric: Metric, logits: Tensor, prompts: Prompts) -> Tensor:
+    """The metric gets copies: what it writes into them is lost."""
+    values, shape = metric(logits.clone(), prompts[list(range(len(prompts)))]), logits.shape
+    came = f"shape {list(values.shape)}" if isinstance(values, Tensor) else repr(type(values))
+    if isinstance(values, Tensor) and values.is_complex():
+        came = f"complex numbers of {came}"
+    if came != f"shape {list(shape[:-1])}":
+        raise PathPatchError(
+            f"the metric {_name(metric)} returned {came} for logits of shape {list(shape)}; it "
+            f"must return a tensor with one real number for each prompt, not averaged, of shape "
+            f"{list(shape[:-1])}"
         )
     return values
+
+
+@torch.no_grad()
+def _check_alone(
+    metric: Metric, logits: Tensor, prompts: Prompts, row: int, values: Tensor
+) -> None:
+    """Ask about one prompt again, between two copies of it with other logits: prompts are measured
+    in blocks, so it may not matter who else is there."""
+    three = logits[..., [row] * 3, :]  # a copy
+    three[..., ::2, :] = three[..., ::2, :].flip(-1)
+    eps = max(torch.finfo(t.dtype).eps for t in (logits, values) if t.is_floating_point())
+    allowed = max(eps, max(eps, 1e-8) ** 0.5 * float(values.float().abs().max()))
+    try:
+        apart = _ask(metric, three, prompts[[row] * 3])[..., 1].float() - values[..., row].float()
+        if float(apart.abs().max()) <= allowed:
+            return
+        found = f"is another number, by {float(apart.abs().max()):.2g},"
+    except Exception as error:  # of every class: the metric is the caller's
+        found = f"fails ({error})"
+    raise PathPatchError(
+        f"the metric {_name(metric)} on the prompt {prompts.pairs[row].clean!r} {found} when other "
+        f"prompts are beside it; prompts are measured in blocks, so a metric must use nothing but "
+        f"each prompt's own logits, and give the same every time"
+    )
+
+
+def _name(metric: Metric) -> str:
+    return str(getattr(metric, "__name__", "given"))
 
 
 def recovered(

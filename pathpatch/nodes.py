@@ -133,6 +133,7 @@ def places(model: Model) -> frozenset[str]:
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
+Entries: TypeAlias = Iterable[Node | str | Iterable[Node | str]]  # sets, as they may be given
 
 LOGITS = Node("logits", at="END")
 WRITABLE = frozenset(KINDS) - {"logits"}
@@ -141,14 +142,20 @@ _JOIN = re.compile(r"\+(?=\s*(?:\d+\.|embed|logits))")  # a + before a node: not
 
 
 def as_nodes(nodes: Iterable[Node | str]) -> list[Node]:
-    """Nodes from nodes or their names, in order, without repetition."""
-    given = as_list(nodes, "nodes")
-    return list(dict.fromkeys(Node.parse(n) if isinstance(n, str) else n for n in given))
+    """Nodes from nodes or their names, in order, without repetition. A name may join several
+    by + ("9.6@END+9.9@S1+1" is two). Raises: PathPatchError for what is neither."""
+    found: list[Node] = []
+    for given in as_list(nodes, "nodes"):
+        if not isinstance(given, Node | str):
+            raise PathPatchError(f"expected a node, or a name such as 9.6.q@END, got {given!r}")
+        parts = _JOIN.split(given) if isinstance(given, str) else [given]
+        found += [Node.parse(part) if isinstance(part, str) else part for part in parts]
+    return list(dict.fromkeys(found))
 
 
-def node_set(names: Node | str) -> list[Node]:
-    """The nodes of a set: one, or several joined by + ("9.6@END+9.9@S1+1" is two)."""
-    return as_nodes(_JOIN.split(str(names)))
+def node_set(entry: Node | str | Iterable[Node | str]) -> list[Node]:
+    """The nodes of an entry that are patched together: one node, names joined by +, or a list."""
+    return as_nodes([entry] if isinstance(entry, str) or not isinstance(entry, Iterable) else entry)
 
 
 def grid(model: Model, kind: str, positions: Iterable[str | int | None] = (None,)) -> list[Node]:

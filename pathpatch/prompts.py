@@ -6,8 +6,10 @@ the token that should win (answer) and the one it competes with (foil). `tasks` 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -32,23 +34,38 @@ class Tokens:
     positions: dict[str, Int[Tensor, "batch"]]  # label -> index; -1: this prompt has no such label
 
     def __post_init__(self) -> None:
-        if self.ids.ndim != 2 or self.ids.is_floating_point() or self.ids.dtype == torch.bool:
-            raise PathPatchError(
-                "token ids are whole numbers of the shape [batch, pos], "
-                f"got {self.ids.dtype} of the shape {list(self.ids.shape)}"
-            )
         if END not in self.positions:
             raise PathPatchError(f"the positions of prompts need {END}, got {list(self.positions)}")
+        _check_whole("token ids", self.ids, (), "batch", "pos")
+        for label, index in self.positions.items():
+            _check_whole(f"the positions of {label!r}", index, self.ids.shape[:1])
+            if (index >= self.ids.shape[1]).any() or (label == END and (index < 0).any()):
+                last = self.ids.shape[1] - 1
+                raise PathPatchError(f"positions of {label!r} are outside the tokens 0 to {last}")
 
     def __len__(self) -> int:
         return self.ids.shape[0]
 
-    def __getitem__(self, rows: slice | Tensor) -> "Tokens":
+    def __getitem__(self, rows: slice | Tensor | list[int]) -> "Tokens":
         return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
 
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens on a device. They are made on the CPU, and a pass moves its own copy."""
         return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+
+    def check(self, cfg: Any, longest: int | None) -> None:
+        """Raises: PathPatchError for a token, or a length, that the model does not know."""
+        ends = int(self.ids.min()), int(self.ids.max())
+        if wrong := [token for token in ends if not 0 <= token < cfg.d_vocab]:
+            raise PathPatchError(
+                f"token {wrong[0]} is outside the {cfg.d_vocab} tokens of {cfg.model_name}; the "
+                f"prompts were made with another tokenizer, or this one has more than the model"
+            )
+        if longest is not None and (length := self.ids.shape[1]) > longest:
+            raise PathPatchError(
+                f"the longest prompt has {length} tokens; {cfg.model_name} knows {longest} "
+                f"positions, or computes positions in another way from there on"
+            )
 
     def index(self, where: str | int) -> tuple[Int[Tensor, "batch"], Int[Tensor, "batch"]]:
         """What picks a position of every prompt out of [batch, pos, ...]. Raises: as `at`."""
@@ -112,16 +129,22 @@ class Prompts:
     def __post_init__(self) -> None:
         if not self.pairs:
             raise PathPatchError(EMPTY)
+        ids = len(self), self.orig.ids.shape[1]
+        _check_whole("the token ids of x_orig", self.orig.ids, ids)
+        _check_whole("the token ids of x_new", self.new.ids, ids)
+        for name in ("answer", "foil"):
+            _check_whole(f"{name}, one token for each pair,", getattr(self, name), [len(self)])
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, rows: slice) -> "Prompts":
-        if not isinstance(rows, slice):
+    def __getitem__(self, rows: slice | list[int]) -> "Prompts":
+        """Some of the prompts: a slice shares its tensors with these, a list has copies."""
+        if not isinstance(rows, slice | list):
             raise PathPatchError(f"prompts are taken as a slice, such as prompts[:8], not {rows!r}")
+        pairs = tuple(self.pairs[i] for i in rows) if isinstance(rows, list) else self.pairs[rows]
         tokens = self.orig[rows], self.new[rows]
-        words = self.answer[rows], self.foil[rows]
-        return Prompts(*tokens, *words, self.pairs[rows], self.direction)
+        return Prompts(*tokens, self.answer[rows], self.foil[rows], pairs, self.direction)
 
     @property
     def templates(self) -> list[str]:
@@ -142,3 +165,14 @@ class Prompts:
         """
         other = {"noising": "denoising", "denoising": "noising"}[self.direction]
         return replace(self, orig=self.new, new=self.orig, direction=other)
+
+
+def _check_whole(what: str, values: Any, shape: Sequence[int], *more: str) -> None:
+    """Raises: PathPatchError for what is not whole numbers of a shape (and more, of any length)."""
+    came = (values.dtype, tuple(values.shape)) if isinstance(values, Tensor) else (type(values), ())
+    whole = came[0] in (torch.int64, torch.int32) and len(came[1]) == len(shape) + len(more)
+    if not whole or came[1][: len(shape)] != tuple(shape):
+        wanted = ", ".join([*map(str, shape), *more])
+        raise PathPatchError(
+            f"{what} are whole numbers of the shape [{wanted}], got {came[0]} of {list(came[1])}"
+        )

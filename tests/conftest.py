@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+import jaxtyping
 import oracle
 import pytest
 import torch
@@ -79,6 +80,14 @@ def machine(name: str = "token") -> HandMade:
 @pytest.fixture(scope="session")
 def smollm2() -> Model:
     return load_model("smollm2")
+
+
+@pytest.fixture
+def as_users_run():
+    """Without the checks of annotations that only these tests switch on."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def ends(logits: torch.Tensor, tokens: Tokens) -> torch.Tensor:

@@ -10,6 +10,7 @@ from conftest import Tiny
 from scipy import stats
 
 from pathpatch import (
+    LOGITS,
     Ablation,
     Effects,
     Knockout,
@@ -28,14 +29,24 @@ from pathpatch import (
     make_prompts,
     node_attribution,
     path_sweep,
+    run,
     strongest,
 )
 from pathpatch.circuits.discovery import Rule
+from pathpatch.cli.commands import main
 from pathpatch.cli.report import report
 from pathpatch.effects import About
 from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.pictures.plots import heat_map
-from pathpatch.uncertainty import about_base, cautions, clusters, least_p, sign_flip_test
+from pathpatch.uncertainty import (
+    HELD,
+    about_base,
+    about_interval,
+    cautions,
+    clusters,
+    least_p,
+    sign_flip_test,
+)
 
 ABOUT = About("tiny", "", ["logits@END"], "END", "heads", "noising", "logit_diff", "fast")
 TEXT = "Then, {} and {} went to the store. {} gave a drink to"
@@ -70,7 +81,8 @@ def test_copies_are_one_cluster():
     assert clusters(ask(one, other)) == ["", ""]
     assert clusters(ask(one, other, one)) == ["as prompt 0", "", "as prompt 0"]
     named = [replace(one, template="t"), replace(other, template="u"), replace(one, template="v")]
-    assert clusters(ask(*named)) == ["t", "u", "t"], "the same pair under two names"
+    named_alike = ["as prompt 0", "u", "as prompt 0"]
+    assert clusters(ask(*named)) == named_alike, "the same pair under two names"
     chain = [replace(one, template="t"), replace(other, template="u"), replace(other, template="t")]
     assert len(set(clusters(ask(*chain)))) == 1
     swapped = ask(one, other, one).swapped()
@@ -81,7 +93,65 @@ def test_other_corrupt_prompts_of_one_clean_prompt_are_one_cluster():
     one = [pair("Mary", "John", "John", corrupt) for corrupt in ("Paul", "Luke", "James")]
     assert clusters(ask(*one)) == clusters(ask(*one).swapped()) == ["as prompt 0"] * 3
     named = [replace(each, template=str(i)) for i, each in enumerate(one)]
-    assert clusters(ask(*named)) == ["0", "1", "2"], "whoever names them says that they differ"
+    assert clusters(ask(*named)) == ["as prompt 0"] * 3, "a name for each does not make three"
+    foils = [replace(one[0], foil=f" {foil}") for foil in ("John", "Paul", "Luke")]
+    exchanged = replace(one[0], answer=one[0].foil, foil=one[0].answer)
+    assert clusters(ask(*foils, exchanged)) == ["as prompt 0"] * 4
+
+
+def mirrored(pair: Pair) -> Pair:
+    return replace(pair, clean=pair.corrupt, corrupt=pair.clean, answer=pair.foil, foil=pair.answer)
+
+
+@pytest.mark.parametrize("names", ["", "own", "template"])
+def test_a_mirrored_pair_is_the_same_two_runs(names: str):
+    some = [pair(name, "John", "John") for name in ("Mary", "Luke", "James")]
+    pairs = [*some, *map(mirrored, some)]
+    if names:
+        pairs = [
+            replace(p, template=str(i % 3 // 2 + 9 * (names == "own") * i))
+            for i, p in enumerate(pairs)
+        ]
+    found = clusters(ask(*pairs))
+    assert found == clusters(ask(*pairs).swapped())
+    if names == "template":  # the first two are of one template, so are their mirrored pairs
+        assert found == ["0", "0", "1"] * 2
+    else:
+        assert found == [f"as prompt {i}" for i in (0, 1, 2)] * 2
+    longer = pair("Mary", "John", "John", "Mary")
+    assert clusters(ask(pairs[0], longer, mirrored(longer)))[1:] == ["as prompt 0"] * 2
+
+
+def test_templates_that_hold_copies_of_one_another_are_one_cluster():
+    one, two, three = (pair(name, "John", "John") for name in ("Mary", "Luke", "James"))
+    in_t, in_u = (replace(two, template=name) for name in "tu")
+    pairs = [replace(one, template="t"), in_t, mirrored(in_u), replace(three, template="u")]
+    assert clusters(ask(*pairs)) == ["as prompt 0"] * 4
+    assert clusters(ask(pairs[0], pairs[3], pairs[3])) == ["t", "u", "u"]
+
+
+def test_mirrored_pairs_show_no_more_than_once(tiny: Tiny):
+    some = [pair(name, "John", "John") for name in ("Mary", "Luke", "James", "Anna", "Lucy")]
+    asked = {"senders": heads(tiny.model, "END"), "receivers": ["logits"]}
+    many = path_sweep(tiny.model, ask(*some, *map(mirrored, some)), **asked)
+    assert many.p_adjusted().min() >= least_p(5)
+    assert any("10 prompts are copies" in caution for caution in many.cautions())
+
+
+def test_few_clusters_come_with_a_word_on_intervals(tmp_path, capsys):
+    for n, held in HELD.items():
+        words = f"with {n} independent prompts or templates intervals are too narrow: of 100, "
+        assert any(
+            words in c and f"about {held} hold the true mean" in c for c in found(n).cautions()
+        )
+        assert f"note: {words}" in repr(found(n))
+    assert about_interval(1) == about_interval(6) == ""
+    assert any(
+        "with 3 indep" in c for c in replace(found(12), templates=["a", "b", "c"] * 4).cautions()
+    )
+    options = ["--model", "tiny-llama", "--prompts", "3", "--out", str(tmp_path)]
+    main(["ioi", *options])
+    assert capsys.readouterr().out.index("with 2 indep") < 200
 
 
 def test_one_corrupt_prompt_of_several_clean_ones_is_none():
@@ -168,7 +238,8 @@ def test_every_place_with_p_says_that_nothing_can_pass(n: int, tmp_path, capsys,
 
 
 def test_a_rule_that_asks_for_less_can_pass_with_fewer():
-    assert cautions(np.full(5, 3.0), [], error=0.1) == []
+    assert "nothing can pass" not in "".join(cautions(np.full(5, 3.0), [], error=0.1))
+    assert cautions(np.full(6, 3.0), [], error=0.1) == []
     assert "never below 0.001" in cautions(np.full(9, 3.0), [], error=0.001)[0]
 
 
@@ -259,11 +330,13 @@ def test_a_metric_must_give_one_number_for_each_prompt(tiny: Tiny, metric):
 
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 def test_a_metric_that_fails_only_after_a_patch_is_refused_too(tiny: Tiny, engine: str):
-    asked = []
+    b = run(tiny.model, tiny.prompts[:2].orig, reads=[LOGITS])[LOGITS]
+    before = logit_diff(b, tiny.prompts[:2])
 
     def late(logits, prompts):
-        asked.append(logits)
-        return logit_diff(logits, prompts) * (1.0 if len(asked) == 1 else torch.nan)
+        values = logit_diff(logits, prompts)
+        known = (values[..., None] - before).abs().amin(-1) < 1e-9
+        return torch.where(known, values, torch.nan)
 
     ways = {"senders": ["0.1"], "receivers": ["2.0.q"], "metric": late}
     with pytest.raises(PathPatchError, match="is not a finite number"):

@@ -13,7 +13,7 @@ REPOSITORY = SOURCE.parent
 # The rooms in the order of import, and in each room its files: imports only go to the left.
 ROOMS = {
     "": "errors files prompts nodes forward metrics activation tracing paths uncertainty effects",
-    "tasks": "pairs own ioi facts",
+    "tasks": "pairs rows own ioi facts",
     "models": "devices weights smollm2 tiny prepare check load",
     "handmade": "designs build toys ioi_machine ioi_variants",
     "engine": (
@@ -24,7 +24,7 @@ ROOMS = {
         "discovery walk"
     ),
     "pictures": "pen plots readout passes diagrams wiring",
-    "cli": "options report commands",
+    "cli": "options inputs report commands",
 }
 ROOT = ROOMS[""].split()
 ORDER = [f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -206,3 +207,33 @@ def test_the_repr_shortens_large_sets():
     window = node_set("+".join(f"{i}.mlp_out@S2" for i in range(9)))
     shown = repr(replace(EFFECTS, senders=[*EFFECTS.senders[:2], window]))
     assert "0.mlp_out@S2 .. 8.mlp_out@S2" in shown and "4.mlp_out" not in shown
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["base", "patched"])
+def test_effects_hold_finite_numbers_only(where: str, bad: float):
+    values = getattr(EFFECTS, where).copy()
+    values.flat[-1] = bad
+    with pytest.raises(PathPatchError, match="all must be finite numbers"):
+        replace(EFFECTS, **{where: values})
+
+
+def test_empty_effects_are_refused():
+    rows, columns = EFFECTS.patched.shape
+    for empty in (
+        {"senders": [], "patched": np.zeros((0, columns))},
+        {"base": np.zeros(0), "patched": np.zeros((rows, 0)), "templates": []},
+    ):
+        with pytest.raises(PathPatchError, match="effects need one value at least"):
+            replace(EFFECTS, **empty)
+
+
+@pytest.mark.parametrize("base", [[1, -1, 1e-9, 0], [0, 0, 0, 0], [1e-300] * 4, [1e-320, 0, 0, 0]])
+def test_a_base_near_zero_brings_one_warning_and_it_is_ours(base):
+    """Warnings are errors here: those of numpy would end the test."""
+    effects = Effects(EFFECTS.senders[:1], np.array(base, float), np.array([[2.0, 0, 1, 1]]), ABOUT)
+    for of in (effects.percent, effects.percent_interval):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the mean base .* cannot be told from zero")
+            of()
+    effects.table()

@@ -6,7 +6,7 @@ import torch
 from conftest import Tiny, as_oracle, ends
 from exam import hooks_on
 
-from pathpatch import LOGITS, Node, PathPatchError, activation_patch, run
+from pathpatch import LOGITS, Node, PathPatchError, activation_patch, run, tiny_model
 from pathpatch.nodes import as_nodes
 
 EXACT = 1e-10
@@ -156,3 +156,32 @@ def test_a_write_may_be_a_function_of_what_the_pass_computed(tiny: Tiny, name: s
     assert all((value - before).abs().max() < EXACT for value in seen) and seen
     with pytest.raises(PathPatchError, match="the value for"):
         run(tiny.model, tokens, writes={node: lambda computed: computed[1:]})
+
+
+HOOKS = [
+    f"register_module_{kind}_hook"
+    for kind in ("forward", "forward_pre", "full_backward", "full_backward_pre")
+]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_on_all_modules_is_somebody_elses(gpt2: Tiny, name: str):
+    handle = getattr(torch.nn.modules.module, name)(lambda *_: None)
+    try:
+        with pytest.raises(PathPatchError, match="somebody else's hook is on the model"):
+            run(gpt2.model, gpt2.prompts.orig, reads=[LOGITS])
+        with pytest.raises(PathPatchError, match="there are hooks on this GPT2LMHeadModel"):
+            tiny_model("gpt2")
+    finally:
+        handle.remove()
+    run(gpt2.model, gpt2.prompts.orig, reads=[LOGITS])
+
+
+@pytest.mark.parametrize("name", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_a_hook_on_the_way_back_is_somebody_elses(gpt2: Tiny, name: str):
+    handle = getattr(gpt2.model.original_model.lm_head, name)(lambda *_: None)
+    try:
+        with pytest.raises(PathPatchError, match="somebody else's hook is on the model"):
+            run(gpt2.model, gpt2.prompts.orig, reads=[LOGITS])
+    finally:
+        handle.remove()

@@ -19,10 +19,13 @@ from pathpatch import (
     PathPatchError,
     Prompts,
     baseline,
+    completeness,
+    faithfulness,
     heads,
     ioi_prompts,
     logit_diff,
     make_prompts,
+    minimality,
     mlps,
     run,
 )
@@ -165,6 +168,18 @@ def test_a_prompt_scores_the_same_in_any_company(tiny: Tiny, reference: str):
     for i in range(len(MIXED)):
         alone = Knockout(tiny.model, MIXED[i : i + 1], rules(reference))
         assert same(alone.score(["0.1@S2", "1.2@S1", "2.0@END"]), together[i])
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_none_is_no_circuit(tiny: Tiny):
+    knockout = Knockout(tiny.model, MIXED, rules("mean"))
+    for ask in (
+        lambda: faithfulness(knockout, None),
+        lambda: completeness(knockout, None, {}),
+        lambda: minimality(knockout, None),
+    ):
+        with pytest.raises(PathPatchError, match="expected a list of nodes, got None"):
+            ask()
 
 
 def test_without_takes_away(tiny: Tiny):

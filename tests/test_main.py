@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_prompts import GOOD
 
-from pathpatch import Effects, ioi_prompts
+from pathpatch import Effects, PathPatchError, ioi_prompts
 from pathpatch.circuits.circuit import Circuit, Edge
 from pathpatch.cli.commands import main
 from pathpatch.models.tiny import tiny_tokenizer
@@ -130,6 +130,13 @@ def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
         (["--at", "S3"], "no position 'S3'"),
         (["--at", "14"], "position 14 is outside a prompt"),
         (["--model", "tiny-bert"], "no model 'tiny-bert' here"),
+        (["--model", __file__], "What would work: smollm2"),
+        (["--prompts", "\u00b2"], "'\u00b2' is neither a file that is here nor a number of IOI"),
+        (["--prompts", "9" * 5000], "n, the number of prompts, must be a whole number from 1 to"),
+        (["--senders", ""], "a list of nodes has an empty part: ''; what would work: heads, mlps"),
+        (["--senders", ","], "a list of nodes has an empty part: ','"),
+        (["--receivers", "logits,"], "a list of nodes has an empty part: 'logits,'"),
+        (["--at", ""], "--at has an empty part: ''; what would work: positions such as END"),
     ],
 )
 def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, capsys):
@@ -139,6 +146,43 @@ def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, caps
     assert error.startswith("error: ")
     assert words in error
     assert list(out.iterdir()) == []
+
+
+def test_kinds_of_nodes_can_be_listed_and_no_folder_is_none(tmp_path, file, capsys):
+    out = tmp_path / "out"
+    assert sweep(file, out, "--senders", "heads, mlps,embed@S2") == 0
+    rows = json.loads((out / "effects.json").read_text())["senders"]
+    assert rows[0] == "0.0.z@END" and rows[18:] == [
+        *(f"{i}.mlp_out@END" for i in range(3)),
+        "embed@S2",
+    ]
+    assert main(["sweep", "--model", "tiny-llama", "--prompts", "4", "--out", ""]) == 2
+    assert "expected a path, such as 'out/sweep', got ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '["edges"]', '{"edges": 1}', '{"edges": [{"a": 1}]}'])
+def test_a_file_that_is_no_circuit_is_named(tmp_path, text):
+    path = tmp_path / "effects.json"
+    path.write_text(text)
+    with pytest.raises(PathPatchError, match=r"effects.json.*edges"):
+        Circuit.load(path)
+    with pytest.raises(
+        PathPatchError, match=r"effects.json does not hold effects, which is a JSON"
+    ):
+        Effects.load(tmp_path)
+
+
+def test_stopped_before_the_first_block_it_promises_nothing(tmp_path, file, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathpatch.cli.commands.path_sweep", stop)
+    assert sweep(file, tmp_path) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    (tmp_path / "blocks").mkdir()
+    (tmp_path / "blocks" / "0.npy").touch()
+    assert sweep(file, tmp_path) == 130
+    assert "goes on from the last finished block" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

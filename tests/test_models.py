@@ -1,10 +1,27 @@
 """Loading: the same function as the original, exact in float64, and clear errors."""
 
+from random import Random
+
+import numpy as np
 import pytest
 import torch
 from exam import hooks_on
 
-from pathpatch import PathPatchError, load_model, tiny_model, wrap
+from pathpatch import (
+    Circuit,
+    Edge,
+    PathPatchError,
+    SweepOptions,
+    activation_sweep,
+    edge_attribution,
+    edge_effects,
+    ioi_prompts,
+    load_model,
+    node_attribution,
+    path_sweep,
+    tiny_model,
+    wrap,
+)
 from pathpatch.models import smollm2 as smollm2_module
 from pathpatch.models.smollm2 import SMOLLM2_INSTALL, smollm2_file, smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
@@ -111,3 +128,59 @@ def test_two_conversions_at_once_do_not_disturb_each_other(monkeypatch, tmp_path
     monkeypatch.setattr(smollm2_module, "_convert", other_is_faster)
     assert (smollm2_folder() / "config.json").read_text() == "fast"
     assert len(list((tmp_path / "pathpatch").iterdir())) == 1
+
+
+def tables(model, prompts):
+    """What computes with a model, by name."""
+    asked = {"senders": ["0.1", "1.mlp_out"], "receivers": ["2.1.q@END"]}
+    circuit = Circuit([Edge("0.1.z@END", "2.1.q@END", 1.0, 0.0, 2.0, 1.0, 0.01)])
+    for engine in ("fast", "literal"):
+        yield engine, path_sweep(model, prompts, **asked, options=SweepOptions(engine))
+    yield "activation", activation_sweep(model, prompts, nodes=["0.1"])
+    yield "edges", edge_effects(model, prompts, circuit)
+    if not torch.is_inference_mode_enabled():
+        yield "nodes", node_attribution(model, prompts, ["0.1"])
+        yield "estimates", edge_attribution(model, prompts, **asked)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_weights_that_want_gradients_change_nothing(kind: str):
+    model = tiny_model(kind)
+    prompts = ioi_prompts(model.tokenizer, 4, Random(0))
+    expected = dict(tables(model, prompts))
+    model.original_model.requires_grad_(True)
+    for name, effects in tables(model, prompts):
+        assert np.allclose(effects.patched, expected[name].patched, atol=1e-12), name
+        assert effects.about.engine == expected[name].about.engine
+    assert all(weight.grad is None for weight in model.original_model.parameters())
+
+
+def test_a_model_in_compatibility_mode_can_be_swept():
+    model = tiny_model("llama")
+    model.enable_compatibility_mode()
+    prompts = ioi_prompts(model.tokenizer, 4, Random(0))
+    fast, literal, *_ = (effects for _, effects in tables(model, prompts))
+    assert np.allclose(fast.patched, literal.patched, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("made_inside", [True, False])
+def test_inference_mode_changes_nothing_but_has_no_gradients(kind: str, made_inside: bool):
+    prompts = ioi_prompts(tiny_tokenizer(), 4, Random(0))
+    expected = dict(tables(tiny_model(kind), prompts))
+    with torch.inference_mode(made_inside):
+        model = tiny_model(kind)
+    with torch.inference_mode():
+        for name, effects in tables(model, prompts):
+            assert np.allclose(effects.patched, expected[name].patched, atol=1e-12), name
+        with pytest.raises(PathPatchError, match="has no gradients"):
+            node_attribution(model, prompts, ["0.1"])
+    if not made_inside:
+        assert dict(tables(model, prompts)).keys() == expected.keys()
+        return
+    with pytest.raises(PathPatchError, match="has no gradients"):
+        node_attribution(model, prompts, ["0.1"])
+    before = fingerprint(model)
+    with torch.inference_mode():
+        next(model.original_model.parameters()).mul_(2)
+    assert fingerprint(model) != before, "no version says that it changed"

@@ -1,5 +1,6 @@
 """Prompt files of every kind, and what the labels in them point at."""
 
+import gzip
 import json
 import re
 
@@ -8,9 +9,13 @@ from test_prompts import GOOD, TOKENIZER
 
 from pathpatch import Circuit, Effects, PathPatchError, load_facts, load_prompts
 from pathpatch.cli.commands import main
+from pathpatch.files import as_path
 
 ROW = "clean,corrupt,answer,foil,positions.S2,group\n"
 CELLS = f'"{GOOD["clean"]}","{GOOD["corrupt"]}", Mary, John,9,\n'
+TABS = ROW.replace(",", "\t") + "\t".join(
+    [GOOD["clean"], GOOD["corrupt"], " Mary", " John", "9", ""]
+)
 NO_LABEL = CELLS.replace("9", "")
 
 
@@ -40,6 +45,9 @@ IDS = {
         ("a.csv", ROW + CELLS),
         ("mark.CSV", b"\xef\xbb\xbf" + (ROW + CELLS).replace("\n", "\r\n").encode()),
         ("ids.json", json.dumps([IDS])),
+        ("a.ndjson", json.dumps(GOOD)),
+        ("a.tsv", TABS),
+        ("empty.csv", ROW + CELLS + ",,,,,\n,,,,,\n"),
     ],
 )
 def test_one_pair_in_every_form(tmp_path, name, text):
@@ -77,7 +85,24 @@ ROME = {"known_id": 0, "subject": "Mary", "attribute": "Anna", "template": "{} s
         ("a.csv", ROW + CELLS.replace("9", "x"), "'positions': 'S2' must be a whole number, got"),
         ("a.csv", ROW.replace("corrupt", "clean"), "two columns of one name"),
         ("a.csv", '"a', "cannot read prompts from .*"),
-        ("a.json", b"\xff\xfe[", "cannot read prompts from .*utf-8"),
+        ("a.json", b"\xff\xfe[", "cannot read prompts from .*: it is not UTF-8 text; save it as"),
+        ("a.json", json.dumps([GOOD]).encode("utf-16"), "it is not UTF-8 text; save it as UTF-8"),
+        ("a.csv", (ROW + CELLS.replace("a", "\xe4")).encode("latin-1"), "it is not UTF-8 text"),
+        ("a.json.gz", gzip.compress(b"[]"), "unpack it, if it is compressed"),
+        ("a.json", "[" * 100_000 + "]" * 100_000, "cannot read prompts from .*: lists in lists"),
+        ("a.jsonl", "[" * 100_000 + "]" * 100_000, "cannot read prompts from .*: lists in lists"),
+        ("a.csv", ROW.replace(",", ";"), "its columns are separated by ';'; save it with ','"),
+        ("a.tsv", ROW, r"its columns are separated by ','; save it with '.t'"),
+        (
+            "a.csv",
+            ROW + '"' + "a" * 200_000,
+            "field larger .*; a quotation mark that is not closed",
+        ),
+        (
+            "a.json",
+            '[{"clean": "\\ud800", "corrupt": "b", "answer": " x", "foil": " y"}]',
+            "lone surr",
+        ),
     ],
 )
 def test_other_forms_are_refused(tmp_path, name, text, words):
@@ -93,6 +118,16 @@ def test_the_form_of_rome_says_what_is_missing(tmp_path):
     assert load_facts(write(tmp_path, "facts.jsonl", json.dumps(whole)))[0].probability == 0.5
 
 
+def test_what_is_no_path_is_named():
+    words = "expected a path, such as 'out/sweep', got"
+    for path in (None, 3, b"a.json", "", "a\0.json"):
+        with pytest.raises(PathPatchError, match=words):
+            as_path(path)
+    for read in (lambda: load_prompts("", TOKENIZER), lambda: Circuit.load("a\0.json")):
+        with pytest.raises(PathPatchError, match=words):
+            read()
+
+
 def test_a_folder_where_a_file_is_meant_and_the_other_way(tmp_path):
     file = write(tmp_path, "file", "x")
     for read in (lambda: load_prompts(tmp_path, TOKENIZER), lambda: load_facts(tmp_path)):
@@ -101,7 +136,7 @@ def test_a_folder_where_a_file_is_meant_and_the_other_way(tmp_path):
     for read in (lambda: Effects.load(file), lambda: Effects.load(tmp_path / "none")):
         with pytest.raises(PathPatchError, match="cannot read effects from "):
             read()
-    for path in (tmp_path, tmp_path / "none" / "circuit.json", tmp_path / "file" / "circuit.json"):
+    for path in (tmp_path, tmp_path / "file" / "circuit.json"):
         with pytest.raises(PathPatchError, match=f"cannot write {re.escape(str(path))}: "):
             Circuit([]).save(path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

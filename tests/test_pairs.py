@@ -69,13 +69,27 @@ def test_what_the_tokenizer_goes_on_with_is_accepted(clean, corrupt, answer, foi
     assert tokenizer.convert_ids_to_tokens(prompts.foil.tolist()) == [foil]
 
 
+def test_an_answer_that_goes_on_with_a_word_is_taken_with_a_caution():
+    """As 'get' + 'Value', which is right; or a forgotten space, which is not."""
+    words = r"the answer runs into the word before it in 1 pair.s., .0.: .2A. . .B.; a"
+    with pytest.warns(UserWarning, match=words):
+        prompts = make_prompts(code_tokenizer(), [Pair("2A", "3A", "B", "2")])
+    assert code_tokenizer().convert_ids_to_tokens(prompts.answer.tolist()) == ["B"]
+
+
+@pytest.mark.parametrize("field", ["clean", "corrupt", "answer", "foil"])
+def test_half_a_character_is_refused(field):
+    pair = Pair("print(", "print2", "A", "B")
+    with pytest.raises(PathPatchError, match=r"pair 0: .* holds half of a character .a lone surr"):
+        make_prompts(code_tokenizer(), [replace(pair, **{field: "a\ud800"})])
+
+
 @pytest.mark.parametrize(
     ("clean", "corrupt", "answer", "words"),
     [
         ("print(", "print2", ")", r"answer '\)' runs into .* 'print\(': .* become \['\(\)'\]"),
         ("2 =", "3 =", " 7", r"answer ' 7' must be one token, is 2: \[' ', '7'\]. For several"),
         ("2 + 5 = ", "3 + 5 = ", "A", r"runs into the end .* become \[' A'\]; where a space"),
-        ("2A", "3A", "B", "answer 'B' runs into the word before it: add a leading space"),
         ("A ", "C ", " A", "clean ends in a space, which would be a token before the answer's"),
         ("A:", "A?", "B", "corrupt has words outside the tokenizer's vocabulary"),
     ],

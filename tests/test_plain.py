@@ -58,6 +58,26 @@ CALLS = {
     "Tokens(prompts.orig.ids.double(), prompts.orig.positions)": "token ids are whole numbers",
     "Tokens(prompts.orig.ids[0], prompts.orig.positions)": "token ids are whole numbers",
     "Tokens(prompts.orig.ids, {})": "END",
+    "Tokens(ids, {'END': ends.double()})": "the positions of 'END' are whole numbers of the shape",
+    "Tokens(ids, {'END': ends[:1]})": "the positions of 'END' are whole numbers of the shape [2]",
+    "Tokens(ids, {'END': [3, 3]})": "the positions of 'END' are whole numbers",
+    "Tokens(ids, {'END': ends + 9})": "positions of 'END' are outside the tokens 0 to ",
+    "Tokens(ids, {'END': ends - 99})": "positions of 'END' are outside the tokens 0 to ",
+    "replace(prompts, new=Tokens(ids[:, :-2], {'END': ends - 2}))": "token ids of x_new are whole",
+    "replace(prompts, new=prompts.new[:1])": "token ids of x_new are whole numbers",
+    "replace(prompts, answer=prompts.answer[:1])": "answer, one token for each pair, are whole",
+    "replace(prompts, foil=prompts.foil.double())": "foil, one token for each pair, are whole",
+    "replace(prompts, answer=[1, 2])": "answer, one token for each pair, are whole",
+    "replace(prompts, pairs=prompts.pairs * 2)": "the token ids of x_orig are whole numbers",
+    "run(model, Tokens(ids - 999, {'END': ends}))": "is outside the 158 tokens of tiny-gpt2",
+    "make_prompts(tokenizer, [replace(pair, positions=None)])": "pair 0: positions must be a dict",
+    "make_prompts(tokenizer, [replace(pair, positions=[9])])": "pair 0: positions must be a dict",
+    "path_patch(model, prompts, senders=[3], receivers=[LOGITS])": "expected a node, or a name",
+    "path_sweep(model, prompts, senders=[3], receivers=[LOGITS])": "expected a node, or a name",
+    "activation_sweep(model, prompts, nodes=[None])": "expected a node, or a name such",
+    "activation_sweep(model, prompts, nodes=[[]])": "the list of nodes to patch is empty",
+    "path_sweep(model, prompts, senders=[()], receivers=[LOGITS])": "at least one sender, got none",
+    "read([['0.1']])": "expected a node, or a name such as 9.6.q@END, got ['0.1']",
 }
 RIGHT = [
     "prompts.orig.at(np.int64(3)).tolist() == [3, 3]",
@@ -74,7 +94,7 @@ from pathpatch import *
 model = tiny_model("gpt2")
 tokenizer = model.tokenizer
 prompts = ioi_prompts(tokenizer, 2, Random(0))
-pair = prompts.pairs[0]
+pair, ids, ends = prompts.pairs[0], prompts.orig.ids, prompts.orig.at("END")
 calls, right = json.load(sys.stdin)
 def read(nodes):
     return run(model, prompts.orig, reads=nodes)

@@ -11,10 +11,20 @@ import torch
 from conftest import Tiny
 from test_cost import tight
 
-from pathpatch import PathPatchError, SweepOptions, activation_sweep, answer_prob, logit_diff
+from pathpatch import (
+    LOGITS,
+    PathPatchError,
+    SweepOptions,
+    activation_sweep,
+    answer_prob,
+    logit_diff,
+    run,
+    tiny_model,
+)
 from pathpatch.engine import jobs
 from pathpatch.engine.identity import config, library, metric_source
 from pathpatch.engine.store import Blocks
+from pathpatch.models.weights import fingerprint, settings
 
 NODES = ["0.1@END", "1.mlp_out@S2", "embed@S1"]
 SCALE = 1.0
@@ -30,6 +40,13 @@ def helper(logits, prompts):
 
 def with_default(logits, prompts, scale=2.0):
     return scale * logit_diff(logits, prompts)
+
+
+def with_attribute(logits, prompts):
+    return with_attribute.scale * logit_diff(logits, prompts)
+
+
+with_attribute.scale = 1.0
 
 
 def of_a_set(logits, prompts):
@@ -115,6 +132,17 @@ def test_a_changed_helper_is_another_metric(monkeypatch):
     assert metric_source(scaled) != there
 
 
+def test_a_changed_attribute_makes_another_metric(tiny, tmp_path, monkeypatch, counted):
+    first = sweep(tiny, tmp_path, with_attribute)
+    assert np.array_equal(sweep(tiny, tmp_path, with_attribute), first) and len(counted) == 1
+    monkeypatch.setattr(with_attribute, "scale", 4.0)
+    with pytest.raises(PathPatchError, match="another sweep, which differs in metric_source"):
+        sweep(tiny, tmp_path, with_attribute)
+    monkeypatch.setattr(with_attribute, "scale", object())
+    with pytest.raises(PathPatchError, match="reads 'scale', a object that cannot be compared"):
+        metric_source(with_attribute)
+
+
 def test_the_same_function_elsewhere_is_the_same(tmp_path):
     text = Path(__file__).read_text(encoding="utf-8")
     there: dict = {"__name__": "another"}
@@ -137,6 +165,52 @@ def test_the_same_weights_with_another_configuration_are_another_model(llama: Ti
             sweep(llama, tmp_path)
     finally:
         rope["rope_theta"] = theta
+
+
+def angles(model):
+    model.model.rotary_emb.inv_freq.mul_(0.1)
+
+
+def norm(model):
+    model.model.norm.eps = 2.0
+
+
+def activation(model):
+    for module in [m for m in model.modules() if "act_fn" in m._modules]:
+        module.act_fn = torch.nn.ReLU()
+
+
+def flag(model):
+    model.model.layers[0].self_attn.scaling *= 3
+
+
+def another_forward(model):
+    model.lm_head.forward = lambda x: 2 * x
+
+
+def listed(model):
+    model.model.layers[1].factors = {"low": [1.0, 2.0]}
+
+
+CHANGES = (angles, norm, activation, flag, another_forward, listed)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_is_neither_weight_nor_configuration_makes_another_model(llama, tmp_path, change):
+    model = tiny_model("llama", 2)
+    first = sweep(llama, tmp_path, model=model)
+    assert np.array_equal(sweep(llama, tmp_path, model=tiny_model("llama", 2)), first)
+    weights = fingerprint(model, again=True)
+    change(model.original_model)
+    assert fingerprint(model, again=True) == weights
+    with pytest.raises(PathPatchError, match="another sweep, which differs in config"):
+        sweep(llama, tmp_path, model=model)
+
+
+def test_a_pass_changes_nothing_of_what_a_model_is(tiny: Tiny):
+    before = list(settings(tiny.model))
+    run(tiny.model, tiny.prompts.orig, reads=[LOGITS, "1.2.pattern@END", "0.0.z"])
+    assert list(settings(tiny.model)) == before
 
 
 def test_another_version_is_another_sweep(gpt2: Tiny, tmp_path, monkeypatch):
@@ -188,6 +262,61 @@ def test_a_damaged_block_is_computed_again_and_said(gpt2: Tiny, tmp_path, capsys
     assert f"block(s) {files[1].stem} of {len(files)} are damaged or of another sweep" in said
     assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
     assert len(counted) == len(files) + 1
+
+
+def blocks_of(gpt2: Tiny, folder: Path) -> tuple[np.ndarray, list[Path], float]:
+    """A finished sweep of several blocks: its numbers, its files, and the memory it was allowed."""
+    memory = tight(gpt2, senders=NODES, receivers=["2.0.q@END"]).memory
+    first = sweep(gpt2, folder, memory=memory)
+    return first, sorted((folder / "blocks").glob("*.npy")), memory
+
+
+def test_a_block_in_the_place_of_another_is_computed_again(gpt2: Tiny, tmp_path, capsys, counted):
+    first, files, memory = blocks_of(gpt2, tmp_path)
+    one, other = (file.read_bytes() for file in files[:2])
+    assert one[-32:] != other[-32:]
+    files[0].write_bytes(other)
+    files[1].write_bytes(one)
+    counted.clear()
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == 2 and "block(s) 0, 1 of" in capsys.readouterr().err
+    files[1].write_bytes(files[0].read_bytes())
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "1", '"x"', "{ half of", "[" * 100_000, "\x00"])
+def test_a_sweep_json_that_says_nothing_is_written_again(gpt2: Tiny, tmp_path, counted, text):
+    first, _, memory = blocks_of(gpt2, tmp_path)
+    file, computed = tmp_path / "blocks" / "sweep.json", len(counted)
+    said = file.read_text()
+    file.write_text(text)
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=memory), first)
+    assert len(counted) == computed and file.read_text() == said
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+@pytest.mark.parametrize("name", ["sweep.json", "1.npy"])
+def test_what_is_no_file_is_named_in_a_sentence(gpt2: Tiny, tmp_path, make, name):
+    _, _, memory = blocks_of(gpt2, tmp_path)
+    (tmp_path / "blocks" / name).unlink()
+    make(tmp_path / "blocks" / name)
+    with pytest.raises(PathPatchError, match=f"cannot read .*{name}: it is not a file; delete it"):
+        sweep(gpt2, tmp_path, memory=memory)
+
+
+def test_a_sweep_goes_on_with_more_memory_and_says_when_there_is_less(
+    gpt2: Tiny, tmp_path, counted
+):
+    first, files, memory = blocks_of(gpt2, tmp_path)
+    files[1].unlink()
+    counted.clear()
+    assert np.array_equal(sweep(gpt2, tmp_path, memory=2.0), first)
+    assert len(counted) == 1
+    sweep(gpt2, tmp_path / "other", memory=2.0)
+    with pytest.raises(
+        PathPatchError, match=r"started with more memory .6 prompts in a block, now"
+    ):
+        sweep(gpt2, tmp_path / "other", memory=memory)
 
 
 def test_without_sweep_json_foreign_blocks_are_not_taken(gpt2: Tiny, tmp_path, capsys, counted):

@@ -15,6 +15,7 @@ from pathpatch import (
     PathPatchError,
     Prompts,
     Tokens,
+    activation_patch,
     activation_sweep,
     causal_trace,
     edge_attribution,
@@ -23,6 +24,7 @@ from pathpatch import (
     heads,
     logit_diff,
     mlps,
+    path_patch,
     path_sweep,
     run,
 )
@@ -205,3 +207,42 @@ def test_the_logits_receive_at_the_end_only(tiny: Tiny):
         Spec.of(tiny.model, tiny.prompts, ["0.1"], ["logits@S1"])
     whole = run(tiny.model, tiny.prompts.orig, reads=[Node("logits")])
     assert torch.equal(whole[LOGITS], ends(whole["logits"], tiny.prompts.orig))
+
+
+JOINED = "0.1.z@END+0.2.z@S2"
+FORMS = {
+    "tuple": ("0.1.z@END", "0.2.z@S2"),
+    "list": ["0.1@END", Node.parse("0.2.z@S2")],
+    "nodes": [Node("z", 0, 1, at="END"), Node("z", 0, 2, at="S2")],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_set_may_be_a_list_of_its_nodes(tiny: Tiny, form: str):
+    model, prompts, names = tiny.model, tiny.prompts, FORMS[form]
+    for sweep, keys in (
+        (path_sweep, {"receivers": ["2.1.q@END"]}),
+        (edge_attribution, {"receivers": ["2.1.q@END"]}),
+        (activation_sweep, {}),
+    ):
+        key = "senders" if keys else "nodes"
+        expected = sweep(model, prompts, **{key: [JOINED, "0.1@END"]}, **keys)
+        found = sweep(model, prompts, **{key: [names, Node.parse("0.1@END")]}, **keys)
+        assert found.names == expected.names == [JOINED, "0.1.z@END"]
+        assert np.array_equal(found.patched, expected.patched)
+    if form == "tuple":
+        found, expected = (
+            causal_trace(model, prompts, [entry], noise=None) for entry in (names, JOINED)
+        )
+        assert np.array_equal(found.restored, expected.restored)
+
+
+def test_a_name_that_joins_nodes_means_all_of_them(tiny: Tiny):
+    model, prompts = tiny.model, tiny.prompts
+    two = JOINED.split("+")
+    ways = {"receivers": ["2.1.q@END", "2.0.k@S1+1"]}
+    found = path_patch(model, prompts, senders=[JOINED], receivers=["2.1.q@END+2.0.k@S1+1"])
+    assert torch.equal(found, path_patch(model, prompts, senders=two, **ways))
+    found = activation_patch(model, prompts, nodes=[JOINED, "0.1@END"])
+    assert torch.equal(found, activation_patch(model, prompts, nodes=two))
+    assert as_nodes([JOINED, "0.1@END"]) == as_nodes(two)

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM
 from pathpatch import (
     LOGITS,
     Pair,
-    PathPatchError,
     Prompts,
     SweepOptions,
     baseline,
@@ -66,12 +65,11 @@ def test_no_token_is_added(smollm2: Model, prompts: Prompts):
             assert smollm2.tokenizer.decode(ids[: end + 1]) == text
 
 
-def test_an_answer_that_lost_its_space_is_refused(smollm2: Model):
+def test_an_answer_that_lost_its_space_comes_with_a_caution(smollm2: Model):
     text = "When Mary and George went to the store, Mary gave a ring to"
     pair = Pair(text, text.replace("Mary gave", "Paul gave"), "George", " Mary")
-    with pytest.raises(
-        PathPatchError, match="'George' runs into the word before it: add a leading"
-    ):
+    words = r"the answer runs into the word before it in 1 pair.* 'George'; a word"
+    with pytest.warns(UserWarning, match=words):
         make_prompts(smollm2.tokenizer, [pair])
 
 

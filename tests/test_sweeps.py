@@ -26,8 +26,10 @@ from pathpatch import (
     mlps,
     path_patch,
     path_sweep,
+    plan,
     run,
     strongest,
+    tiny_model,
 )
 from pathpatch.effects import About
 
@@ -97,8 +99,42 @@ def test_the_seed_of_the_options_is_that_of_the_table(tiny: Tiny):
     asked = {"senders": SENDERS, "receivers": RECEIVERS, "options": options}
     assert path_sweep(tiny.model, tiny.prompts, **asked).seed == 7
     assert activation_sweep(tiny.model, tiny.prompts, nodes=["0.1"], options=options).seed == 7
-    with pytest.raises(PathPatchError, match="the seed must be 0 or more, got -1"):
-        SweepOptions(seed=-1)
+
+
+@pytest.mark.parametrize("seed", [-1, None, 1.5, "0", True])
+@pytest.mark.usefixtures("as_users_run")
+def test_a_seed_is_a_whole_number_before_anything_runs(tiny: Tiny, seed):
+    effects = activation_sweep(tiny.model, tiny.prompts, nodes=["0.1"])
+    for ask in (SweepOptions, lambda seed: replace(effects, seed=seed)):
+        with pytest.raises(PathPatchError, match="the seed must be a whole number from 0 on, got"):
+            ask(seed=seed)
+        with pytest.raises(PathPatchError, match="the seed must be a whole number"):
+            tiny_model("gpt2", seed=seed)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_seed_of_numpy_is_saved_as_any_other(tiny: Tiny, tmp_path):
+    effects = activation_sweep(
+        tiny.model, tiny.prompts, nodes=["0.1"], options=SweepOptions(seed=np.int64(3))
+    )
+    effects.save(tmp_path / "a" / "new" / "folder")
+    assert Effects.load(tmp_path / "a" / "new" / "folder").seed == 3
+    assert type(replace(effects, seed=np.int32(4)).seed) is int
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_options_that_are_none_are_named(tiny: Tiny, monkeypatch, tmp_path):
+    for engine in (None, 3):
+        with pytest.raises(PathPatchError, match=f"unknown engine {engine}; known: fast, literal"):
+            SweepOptions(engine=engine)
+    for folder in (3, b"out", "", "a\0b"):
+        with pytest.raises(PathPatchError, match="expected a path, such as 'out/sweep', got"):
+            SweepOptions(folder=folder)
+    for ask in (path_sweep, plan):
+        with pytest.raises(PathPatchError, match=r"options are SweepOptions.* not 'fast'"):
+            ask(tiny.model, tiny.prompts, senders=SENDERS, receivers=RECEIVERS, options="fast")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert SweepOptions(folder="~/kept").folder == tmp_path / "kept"
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,20 @@ import pytest
 import torch
 from conftest import Tiny, ends
 from transformers import (
+    AutoModelForCausalLM,
+    CodeGenConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
     GemmaConfig,
     GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    MptConfig,
     Olmo2Config,
     Olmo2ForCausalLM,
     Phi3Config,
@@ -130,7 +136,7 @@ def test_the_fast_engine_knows_its_own(tiny: Tiny, kind: str):
 
 
 def test_a_pattern_that_nobody_reads_cannot_be_written():
-    from transformers import GPTJConfig, GPTJForCausalLM
+    from transformers import GPTJForCausalLM
 
     config = GPTJConfig(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, rotary_dim=4)
     model = wrap(random_model(GPTJForCausalLM, config), tiny_tokenizer(), "gptj")
@@ -276,3 +282,43 @@ def test_a_deep_model_listens_at_every_node():
 @pytest.mark.slow
 def test_smollm2_listens_at_every_node(smollm2):
     assert smollm2.cfg.deaf == frozenset() and smollm2.cfg.longest is None
+
+
+SHORT = [
+    GPTJConfig(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=16),
+    CodeGenConfig(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=16),
+    MptConfig(vocab_size=WORDS, d_model=32, n_layers=2, n_heads=4, max_seq_len=16),
+]
+
+
+@pytest.mark.parametrize("config", SHORT, ids=lambda config: config.model_type)
+def test_a_prompt_longer_than_a_table_of_positions_is_refused(config):
+    config.n_ctx = 16
+    torch.manual_seed(0)
+    model = wrap(AutoModelForCausalLM.from_config(config), tiny_tokenizer(), "short")
+    prompts = asked()
+    assert prompts.orig.ids.shape[1] > 16
+    with pytest.raises(PathPatchError, match=r"has \d+ tokens; short knows 16 positions"):
+        path_sweep(model, prompts, senders=["0.1"], receivers=[LOGITS])
+    some = Tokens(prompts.orig.ids[:, :16], {"END": torch.full((len(prompts),), 15)})
+    assert run(model, some, reads=[LOGITS])[LOGITS].isfinite().all()
+
+
+def test_a_model_that_fails_by_itself_is_said_to_and_that_float32_works():
+    config = MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2)
+    with pytest.raises(PathPatchError) as caught:
+        wrap(random_model(MixtralForCausalLM, config), tiny_tokenizer(), "mixtral")
+    said = str(caught.value)
+    assert "MixtralForCausalLM fails itself, before it is wrapped" in said
+    assert "in torch.float64 (in float32 it works" in said and "got Double" in said
+    wrap(random_model(MixtralForCausalLM, config, torch.float32), tiny_tokenizer(), "mixtral")
+
+
+def test_a_model_that_fails_in_every_dtype_is_not_sent_to_float32():
+    class Broken(GPT2LMHeadModel):
+        def forward(self, *_, **__):
+            raise KeyError("no such part")
+
+    config = GPT2Config(vocab_size=WORDS, n_embd=32, n_layer=2, n_head=4)
+    with pytest.raises(PathPatchError, match=r"in torch\.float32\. KeyError: 'no such part'"):
+        wrap(random_model(Broken, config, torch.float32), tiny_tokenizer(), "broken")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from pathpatch import PathPatchError
-from pathpatch.uncertainty import interval, sign_flip_test
+from pathpatch.uncertainty import HELD, interval, sign_flip_test
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -46,7 +46,8 @@ def test_an_interval_over_clusters_of_unequal_size():
 # would give (86 to 93 %), or prompts drawn one by one (77 to 80 %), is far outside.
 @pytest.mark.parametrize(
     ("kind", "clusters", "rate"),
-    [("normal", 6, 0.93), ("normal", 15, 0.948), ("normal", 30, 0.948), ("skewed", 15, 0.935)],
+    [("normal", n, held / 100) for n, held in HELD.items()]
+    + [("normal", 6, 0.93), ("normal", 15, 0.948), ("normal", 30, 0.948), ("skewed", 15, 0.935)],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(kind, clusters, rate):
     rng, held = generator(4), 0

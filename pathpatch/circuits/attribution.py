@@ -33,7 +33,7 @@ from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff, per_prompt
-from pathpatch.nodes import FROZEN, LOGITS, Model, Node, first_layer, names
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, first_layer, names
 from pathpatch.prompts import Prompts
 
 EMBED = Node("embed")
@@ -75,7 +75,7 @@ def edge_attribution(
     model: Model,
     prompts: Prompts,
     *,
-    senders: Iterable[Node | str],
+    senders: Entries,
     receivers: Iterable[Node | str],
     steps: int = 0,
     metric: Metric = logit_diff,
@@ -188,6 +188,12 @@ def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     """The name of the method. It says first what it will take, if that is over two seconds."""
     if steps < 0:
         raise PathPatchError(f"steps must be 0 (plain gradients) or more, got {steps}")
+    weights = model.original_model.parameters()
+    if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights):
+        raise PathPatchError(
+            "torch.inference_mode() has no gradients: call attribution, and load the model, "
+            "outside of it"
+        )
     name = f"integrated gradients, {steps} steps" if steps else "attribution"
     said = f"{name} (a backward pass counts as two)"
     announce(model, prompts, said, 2 + 3 * max(1, steps))

@@ -1,9 +1,11 @@
 """A circuit as data: which head acts through what, and by how much; its edges, measured again."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
@@ -13,7 +15,7 @@ from pathpatch.engine.spec import Spec
 from pathpatch.engine.sweeps import say_rounding
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
-from pathpatch.files import read_json, write_file
+from pathpatch.files import read_object, write_file
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import Model, Node, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
@@ -58,13 +60,17 @@ class Circuit:
     @staticmethod
     def load(path: str | Path) -> "Circuit":
         """Read back what `save` wrote. Raises: PathPatchError for a file that is not a circuit."""
+        data = read_object(path, "a circuit", ["edges"])
         try:
-            data = read_json(path, "a circuit")
             return Circuit([Edge(**edge) for edge in data.pop("edges")], data)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise PathPatchError(f"cannot read a circuit from {path}: {error!r}") from error
+        except TypeError as error:
+            names = ", ".join(field.name for field in fields(Edge))
+            raise PathPatchError(
+                f"cannot read a circuit from {path}: edges is a list of objects with {names}"
+            ) from error
 
 
+@torch.no_grad()
 def edge_effects(
     model: Model, prompts: Prompts, circuit: Circuit, metric: Metric = logit_diff
 ) -> Effects:

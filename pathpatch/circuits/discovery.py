@@ -77,7 +77,7 @@ def discover(
     Raises: PathPatchError where `path_sweep` does.
     Source: the loop is that of Wang et al. 2023, section 3. Book: chapters 7 and 12.
     """
-    rule, options, doors, receivers = rule or Rule(), options or SweepOptions(), [LOGITS], [LOGITS]
+    rule, options, doors, receivers = rule or Rule(), SweepOptions.of(options), [LOGITS], [LOGITS]
     edges: list[Edge] = []
     rounds: list[dict[str, Any]] = []
     asked: set[Node] = set()

@@ -72,8 +72,11 @@ class Gap:
 
 
 def faithfulness(knockout: Knockout, circuit: Nodes) -> Faithfulness:
-    """What the circuit does alone. Its `scores` say how far that is from the whole model."""
-    return Faithfulness(knockout.score(), knockout.score(circuit), knockout.score([]))
+    """What the circuit does alone. Its `scores` say how far that is from the whole model.
+
+    Raises: PathPatchError for nodes that are not there, are not candidates, or no list (None).
+    """
+    return Faithfulness(knockout.score(), knockout.score(as_nodes(circuit)), knockout.score([]))
 
 
 def completeness(knockout: Knockout, circuit: Nodes, sets: Mapping[str, Nodes]) -> dict[str, Gap]:

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pathpatch.circuits.discovery import Rule, discover
 from pathpatch.circuits.knockouts import Ablation, Knockout
 from pathpatch.circuits.subsets import Search
 from pathpatch.circuits.walk import STEPS, ioi_walk
+from pathpatch.cli.inputs import nodes_of, places_of, prompts_of
 from pathpatch.cli.options import Options, parse
 from pathpatch.cli.report import (
     report,
@@ -32,10 +33,8 @@ from pathpatch.metrics import METRICS
 from pathpatch.models.devices import DTYPES
 from pathpatch.models.load import load_model
 from pathpatch.models.smollm2 import SMOLLM2_SHA256, smollm2_file
-from pathpatch.nodes import FROZEN, KINDS, Node, as_nodes, grid, node_set
-from pathpatch.prompts import Prompts
+from pathpatch.nodes import FROZEN, as_nodes
 from pathpatch.tasks.facts import fact_prompts, load_facts
-from pathpatch.tasks.ioi import ioi_prompts
 from pathpatch.tasks.own import load_prompts
 from pathpatch.tracing import SEVERED, embedding_std, gaussian_noise, windows
 
@@ -63,13 +62,14 @@ def _obey(options: Options) -> int:
         return 2
     except KeyboardInterrupt:
         kept = "; the same command goes on from the last finished block"
-        print("stopped" + kept * ("memory" in options), file=sys.stderr)  # only sweeps do
+        blocks = [*Path(options.out).rglob("blocks/*.npy")] if "memory" in options else []
+        print("stopped" + kept * bool(blocks), file=sys.stderr)
         return 130
     return 0
 
 
 def _ioi(options: Options) -> None:
-    prompts, how = _prompts(options), _how(options)
+    prompts, how = prompts_of(options), _how(options)
     report_baseline(options.model, prompts, options.out, options.seed)
     for name, (title, effects) in zip(STEPS, ioi_walk(options.model, prompts, how), strict=True):
         report(effects, title, options.out / name)
@@ -78,9 +78,9 @@ def _ioi(options: Options) -> None:
 def _sweep(options: Options) -> None:
     effects = path_sweep(
         options.model,
-        _prompts(options),
-        senders=_nodes(options, options.senders),
-        receivers=_nodes(options, options.receivers),
+        prompts_of(options),
+        senders=nodes_of(options, options.senders),
+        receivers=nodes_of(options, options.receivers),
         frozen=FROZEN[options.frozen](options.model),
         options=replace(_how(options), engine=options.engine),
     )
@@ -90,8 +90,8 @@ def _sweep(options: Options) -> None:
 def _patch(options: Options) -> None:
     effects = activation_sweep(
         options.model,
-        _prompts(options),
-        nodes=_nodes(options, options.nodes),
+        prompts_of(options),
+        nodes=nodes_of(options, options.nodes),
         metric=METRICS[options.metric],
         options=_how(options),
     )
@@ -106,9 +106,9 @@ def _how(options: Options) -> SweepOptions:
 def _trace(options: Options) -> None:
     model, facts = options.model, load_facts(options.facts)
     prompts, noise = fact_prompts(model.tokenizer, facts), None
-    entries = _nodes(options, options.restore)
+    entries = nodes_of(options, options.restore)
     if options.restore in SEVERED:
-        entries = windows(model, options.restore, options.at.split(","), tuple(options.reach))
+        entries = windows(model, options.restore, places_of(options), tuple(options.reach))
     if options.corruption == "noise":
         scale = options.sigmas * embedding_std(model, [fact.subject for fact in facts])
         generator = torch.Generator().manual_seed(options.seed)
@@ -124,7 +124,7 @@ def _trace(options: Options) -> None:
 
 
 def _circuit(options: Options) -> None:
-    prompts, tokenizer = _prompts(options), options.model.tokenizer
+    prompts, tokenizer = prompts_of(options), options.model.tokenizer
     circuit = [] if options.circuit else as_nodes(options.nodes.split(","))
     if options.circuit and not (circuit := Circuit.load(options.circuit).heads()):
         raise PathPatchError(f"{options.circuit}: the circuit has no heads that send")
@@ -146,7 +146,7 @@ def _circuit(options: Options) -> None:
 def _discover(options: Options) -> None:
     rule = Rule(options.error, options.least, options.least_attention, options.rounds)
     how = replace(_how(options), folder=options.out / "sweeps")
-    prompts, metric = _prompts(options), METRICS[options.metric]
+    prompts, metric = prompts_of(options), METRICS[options.metric]
     generator = np.random.default_rng(options.seed)
     circuit = discover(options.model, prompts, generator, rule=rule, metric=metric, options=how)
     report_edges(circuit, options.out)
@@ -159,33 +159,6 @@ def _check_model(options: Options) -> None:
 def _check_prompts(options: Options) -> None:
     tokenizer = load_model(options.model).tokenizer
     report_labels(load_prompts(options.file, tokenizer), tokenizer)
-
-
-def _prompts(options: Options) -> Prompts:
-    """The pairs of the file, or so many of IOI, in the direction asked for."""
-    tokenizer = options.model.tokenizer
-    if options.prompts.isdigit():
-        prompts = ioi_prompts(tokenizer, int(options.prompts), Random(options.seed))
-    else:
-        prompts = load_prompts(options.prompts, tokenizer)
-    return prompts.swapped() if vars(options).get("direction") == "denoising" else prompts
-
-
-def _nodes(options: Options, names: str) -> list[str]:
-    """All heads or MLPs, all nodes of a kind, or those that are named.
-
-    Each stands at every position asked for, unless it names its own. The logits are only read at
-    END.
-    """
-    kind = {"heads": "z", "mlps": "mlp_out"}.get(names, names)
-    known = kind in KINDS and kind != "logits"
-    entries = [str(node) for node in grid(options.model, kind)] if known else names.split(",")
-
-    def place(node: Node, at: str) -> Node:
-        return replace(node, at="END" if node.kind == "logits" else at) if node.at is None else node
-
-    sets = [(node_set(entry), at) for entry in entries for at in options.at.split(",")]
-    return ["+".join(str(place(node, at)) for node in nodes) for nodes, at in sets]
 
 
 COMMANDS = {

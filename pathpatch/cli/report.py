@@ -21,7 +21,7 @@ from pathpatch.pictures.plots import save_heat_map
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Prompts
 from pathpatch.tasks.own import label_table
-from pathpatch.uncertainty import about_base, clusters, interval
+from pathpatch.uncertainty import about_base, about_interval, clusters, interval
 
 TWO = {  # what each part compares
     "completeness": "the circuit without K, the model without K",
@@ -33,6 +33,7 @@ def report_baseline(model: Model, prompts: Prompts, out: Path, seed: int) -> Non
     """Print what the model does before any patch, and write baseline.json."""
     summary = {"model": model.cfg.model_name, "model_sha256": fingerprint(model)}
     print(f"{model.cfg.model_name}, {len(prompts)} prompts, mean with 95 % interval")
+    print_cautions(about_interval(_count(clusters(prompts))))
     for name, numbers in baseline(model, prompts).items():
         low, high = interval(numbers, np.random.default_rng(seed), clusters(prompts))
         summary[name] = {"mean": numbers.mean(), "low_95": low, "high_95": high}
@@ -88,7 +89,8 @@ def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) 
         return f"[{low:+.3f}, {high:+.3f}]"
 
     print("\nfaithfulness, and means with 95 % interval")
-    print_cautions(about_base(found.faithfulness.model, clusters(prompts)))
+    base, names = found.faithfulness.model, clusters(prompts)
+    print_cautions(about_interval(_count(names)), about_base(base, names))
     for name, score in found.faithfulness.scores().items():
         print(f"  {name:20} {score:8.3f}")
     for name, values in vars(found.faithfulness).items():
@@ -142,6 +144,11 @@ def _save(out: Path, knockout: Knockout, found: Assessment) -> None:
     table = pd.DataFrame(found.choices).to_csv(index=False, na_rep="nan", lineterminator="\n")
     write_file(out / "evaluation.json", json.dumps(data, indent=1, default=_plain).encode())
     write_file(out / "choices.csv", table.encode())
+
+
+def _count(clusters: list[str]) -> int:
+    """How many clusters the prompts of these names make."""
+    return len({*clusters} - {""}) + clusters.count("")
 
 
 def _plain(value: object) -> object:

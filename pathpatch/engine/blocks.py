@@ -52,7 +52,7 @@ def about(model: Model, prompts: Prompts, sets: Sets, metric: Metric, **asked: A
 
 def as_array(values: Tensor) -> np.ndarray:
     """A float64 array in the computer's own memory. First moved: some devices have no float64."""
-    return values.cpu().double().numpy()
+    return values.detach().cpu().double().numpy()
 
 
 def table(

@@ -18,7 +18,7 @@ from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, LOGITS, Model, Node, device_of, first_layer
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, device_of, first_layer
 from pathpatch.prompts import Prompts
 
 GIB = 2**30
@@ -48,7 +48,7 @@ def plan(
     model: Model,
     prompts: Prompts,
     *,
-    senders: Iterable[Node | str],
+    senders: Entries,
     receivers: Iterable[Node | str],
     frozen: Iterable[Node | str] | None = None,
     metric: Metric = logit_diff,
@@ -61,7 +61,7 @@ def plan(
     Book: chapter 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return plan_spec(model, prompts, spec, options or SweepOptions())
+    return plan_spec(model, prompts, spec, SweepOptions.of(options))
 
 
 def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Plan:

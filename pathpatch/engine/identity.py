@@ -21,10 +21,10 @@ import torch
 
 from pathpatch.errors import PathPatchError
 from pathpatch.metrics import METRICS, Metric
+from pathpatch.models.weights import PLAIN, settings
 from pathpatch.nodes import Model
 from pathpatch.prompts import Prompts
 
-PLAIN = (str, int, float, bool, type(None), torch.dtype)
 OTHERS = ("torch", "transformers", "transformer-lens", "numpy")  # what else computes the numbers
 
 
@@ -33,12 +33,11 @@ def identity(model: Model, prompts: Prompts, metric: Metric) -> dict[str, str]:
 
     Raises: PathPatchError for a metric that cannot be told from another one.
     """
-    texts = repr(prompts.pairs)  # a metric may read them
     return {
         "metric_source": metric_source(metric),
         "config": digest(config(model)),
         "dtype": str(model.cfg.dtype),
-        "pairs": digest(texts),
+        "pairs": digest(repr(prompts.pairs)),  # a metric may read them
         "library": library(),
     }
 
@@ -48,12 +47,12 @@ def digest(text: str) -> str:
 
 
 def config(model: Model) -> str:
-    """The configuration, without what only says where the model came from."""
+    """The configuration, without what only says where the model came from, and the settings."""
     given: Any = getattr(model.original_model, "config", None)
     facts = given.to_dict() if hasattr(given, "to_dict") else vars(model.cfg)
     said = {k: v for k, v in facts.items() if k not in ("_name_or_path", "device", "design")}
     said["query_heads_per_kv"] = model.cfg.query_heads_per_kv
-    said["class"] = type(model.original_model).__name__
+    said["settings"] = digest("\n".join(settings(model)))
     return json.dumps(said, sort_keys=True, default=str)
 
 
@@ -88,6 +87,7 @@ def _source(function: Any, seen: set[Any]) -> Iterator[str]:
         raise _unnamed(function, "holds values of its own (defaults, or variables around it)")
     seen.add(function)
     yield from _code(function.__code__)
+    yield from (f".{k} = {_value(function, k, v)}" for k, v in sorted(vars(function).items()))
     for name in sorted(set(_reads(function.__code__)) & set(function.__globals__)):
         value = function.__globals__[name]
         if isinstance(value, FunctionType) and not _installed(value.__module__):

@@ -115,6 +115,7 @@ def do_jobs(
                 future.cancel()
 
 
+@torch.no_grad()  # the weights of an adapter want gradients
 def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> Array:
     """Do one job.
 

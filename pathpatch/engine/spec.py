@@ -4,14 +4,17 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
+from pathpatch.files import as_path
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, Model, Node, Sets, as_nodes, heads, node_set
+from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
 from pathpatch.prompts import END, Prompts
 
 ENGINES = ("fast", "literal")
+EXAMPLE = "options=SweepOptions(engine='literal')"
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class SweepOptions:
     quiet: whether the sweep says neither its cost nor its progress.
     seed: what the table draws its intervals and p values from (see `Effects`).
 
-    Raises: PathPatchError for an engine that does not exist, and a seed below zero.
+    Raises: PathPatchError for an engine that does not exist, a seed that is not a whole number
+    from 0 on, and a folder that is no path.
     """
 
     engine: str = "fast"
@@ -42,9 +46,17 @@ class SweepOptions:
         if self.engine not in ENGINES:
             hint = did_you_mean(self.engine, ENGINES)
             raise PathPatchError(f"unknown engine {self.engine!r}; {hint}")
-        if self.seed < 0:
-            raise PathPatchError(f"the seed must be 0 or more, got {self.seed}")
         check_number("memory (GiB)", self.memory, 1e-9)
+        object.__setattr__(self, "seed", check_number("the seed", self.seed, 0, whole=True))
+        if self.folder is not None:
+            object.__setattr__(self, "folder", as_path(self.folder))
+
+    @staticmethod
+    def of(given: Any) -> "SweepOptions":
+        """The options given, or the usual ones for None. Raises: PathPatchError for others."""
+        if given is not None and not isinstance(given, SweepOptions):
+            raise PathPatchError(f"options are SweepOptions(...), such as {EXAMPLE}, not {given!r}")
+        return given or SweepOptions()
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ class Spec:
     def of(
         model: Model,
         prompts: Prompts,
-        senders: Iterable[Node | str],
+        senders: Entries,
         receivers: Iterable[Node | str],
         frozen: Iterable[Node | str] | None = None,
         metric: Metric = logit_diff,

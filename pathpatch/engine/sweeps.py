@@ -16,11 +16,11 @@ from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.identity import identity
 from pathpatch.engine.jobs import do_jobs, job_grid
 from pathpatch.engine.spec import Spec, SweepOptions, check_texts
-from pathpatch.engine.store import Blocks
+from pathpatch.engine.store import Blocks, resized
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
 from pathpatch.models.devices import HALF
-from pathpatch.nodes import LOGITS, Model, Node, names
+from pathpatch.nodes import LOGITS, Entries, Model, Node, names
 from pathpatch.prompts import Prompts
 from pathpatch.uncertainty import clusters
 
@@ -29,7 +29,7 @@ def path_sweep(
     model: Model,
     prompts: Prompts,
     *,
-    senders: Iterable[Node | str],
+    senders: Entries,
     receivers: Iterable[Node | str],
     frozen: Iterable[Node | str] | None = None,
     metric: Metric = logit_diff,
@@ -37,7 +37,7 @@ def path_sweep(
 ) -> Effects:
     """Path patch each sender by itself to all receivers together, on every prompt.
 
-    A sender is a node, or several joined by + that are patched together ("9.6@END+9.9@END").
+    A sender is a node, or several that are patched together: "9.6@END+9.9@END", or a list of them.
     frozen: as in `path_patch`; by default all heads. For denoising give `prompts.swapped()`.
     options: how to compute it. What the fast engine cannot do (other frozen nodes, other model
     families) goes to the literal form; the result says which one ran.
@@ -48,20 +48,20 @@ def path_sweep(
     Book: chapters 5 and 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def activation_sweep(
     model: Model,
     prompts: Prompts,
     *,
-    nodes: Iterable[Node | str],
+    nodes: Entries,
     metric: Metric = logit_diff,
     options: SweepOptions | None = None,
 ) -> Effects:
     """Patch each node by itself into the run on x_orig, with its value on x_new, on every prompt.
 
-    An entry is a node, or several joined by + that are patched together ("9.6@END+9.9@END");
+    An entry is a node, or several that are patched together: "9.6@END+9.9@END", or a list of them;
     `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. The sweep says first
     what it costs, if that is over two seconds, and then shows progress.
 
@@ -73,7 +73,7 @@ def activation_sweep(
     sets = check_sets(model, prompts.orig, nodes)
     check_texts(model, prompts)
     spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _run(model, prompts, spec, options or SweepOptions())
+    return _run(model, prompts, spec, SweepOptions.of(options))
 
 
 def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
@@ -81,7 +81,7 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     planned = plan_spec(model, prompts, spec, options)
     if planned.seconds > 2 and not options.quiet:
         print(planned, file=sys.stderr)
-    spec = planned.spec
+    spec = resized(planned.spec, options.folder) if options.folder else planned.spec
     if spec.engine == "fast":
         say_rounding(model)
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}

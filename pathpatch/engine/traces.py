@@ -1,7 +1,7 @@
 """Causal tracing over many nodes, prompts and draws of the noise, and the table of it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -17,10 +17,11 @@ from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
 from pathpatch.engine.spec import check_texts
+from pathpatch.errors import check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
-from pathpatch.nodes import LOGITS, Model, Node, Sets, names
+from pathpatch.nodes import LOGITS, Entries, Model, Sets, names
 from pathpatch.prompts import Prompts
 from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
 from pathpatch.uncertainty import clusters
@@ -40,6 +41,9 @@ class Trace:
     about: About
     templates: list[str] = field(default_factory=list)  # as in Effects
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_number("the seed", self.seed, 0, whole=True))
 
     def total_effect(self) -> Float[np.ndarray, " batch"]:
         """Clean minus corrupted, mean over draws, in units of the metric: all there is to win."""
@@ -61,7 +65,7 @@ class Trace:
 def causal_trace(
     model: Model,
     prompts: Prompts,
-    nodes: Iterable[Node | str],
+    nodes: Entries,
     *,
     noise: Float[Tensor, "draw batch pos d_model"] | None,
     severed: Sequence[str] = (),

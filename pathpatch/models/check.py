@@ -6,6 +6,7 @@ change earlier logits (the padding of short prompts relies on it); and whatever 
 of node must reach the logits.
 """
 
+import copy
 import warnings
 from typing import Any
 
@@ -59,6 +60,32 @@ def short_prompts(hf_model: Any) -> Int[Tensor, "batch pos"]:
     first = torch.arange(length, device="cpu") < length // 2
     other = torch.where(first, some, low + (some + 1) % (high - low))
     return torch.stack([some, other]).to(hf_model.device)
+
+
+@torch.no_grad()
+def untouched_logits(
+    hf_model: Any, ids: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos vocab"]:
+    """The logits of the Hugging Face model itself.
+
+    Raises: PathPatchError where it fails, and says so if it does not fail in float32.
+    """
+    try:
+        return hf_model(ids).logits
+    except Exception as error:  # of every class
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        raise PathPatchError(
+            f"this {type(hf_model).__name__} fails itself, before it is wrapped, on two short "
+            f"prompts in {hf_model.dtype}{_in_float32(hf_model, ids)}. {said}"
+        ) from error
+
+
+def _in_float32(hf_model: Any, ids: Tensor) -> str:
+    try:
+        copy.deepcopy(hf_model).float()(ids)
+    except Exception:  # it is not the dtype
+        return ""
+    return " (in float32 it works: load it with dtype=torch.float32)"
 
 
 def longest_prompt(model: Model) -> int | None:

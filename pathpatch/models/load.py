@@ -17,6 +17,7 @@ from pathpatch.models.check import (
     deaf_and_odd_kinds,
     longest_prompt,
     short_prompts,
+    untouched_logits,
 )
 from pathpatch.models.devices import check_device
 from pathpatch.models.prepare import exact_rms_norms, ungroup
@@ -57,7 +58,7 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the loader lets out whatever a wrong file makes it stumble over
         raise PathPatchError(
             f"there is no model {name!r} here. What would work: smollm2, {', '.join(TINY)}, a "
             f"folder with a saved model and tokenizer, or a hub name such as gpt2 that is in the "
@@ -86,8 +87,7 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
     double = hf_model.dtype == torch.float64
     try:
         ids = short_prompts(hf_model.eval())
-        with torch.no_grad():
-            expected = hf_model(ids).logits  # [batch, pos, vocab]
+        expected = untouched_logits(hf_model, ids)  # [batch, pos, vocab]
         group, config = ungroup(hf_model), hf_model.config
         config.architectures = config.architectures or [type(hf_model).__name__]
         if double:

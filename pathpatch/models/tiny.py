@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.tasks.ioi import NAMES, PLACES, TEMPLATES, THINGS
 
 
@@ -23,7 +23,7 @@ def tiny_hf(kind: str, seed: int = 0, dtype: torch.dtype = torch.float64, layers
         hf_model = LlamaForCausalLM(LlamaConfig(**common, **shape, **sizes))
     else:
         raise PathPatchError(f"there is no tiny model {kind!r}; known: gpt2, llama")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_number("the seed", seed, 0, whole=True))
     hf_model = hf_model.to(dtype)
     with torch.no_grad():
         for key, weight in hf_model.named_parameters():

@@ -1,8 +1,8 @@
-"""Which weights a model has: their fingerprint, taken once."""
+"""Which model it is: the fingerprint of its weights, taken once, and what else it computes with."""
 
 import hashlib
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +13,8 @@ from pathpatch.nodes import Model
 
 Weights: TypeAlias = list[tuple[str, Tensor]]
 State: TypeAlias = list[tuple[object, ...]]
+PLAIN = (str, int, float, bool, type(None), torch.dtype)
+PLACES = ("device", "name_or_path")  # where it is, and where it came from
 
 
 def fingerprint(model: Model, *, again: bool = False) -> str:
@@ -32,6 +34,33 @@ def fingerprint(model: Model, *, again: bool = False) -> str:
     return sha256
 
 
+def settings(model: Model) -> Iterator[str]:
+    """What a model computes with beside its weights: of every module its class, buffers (the
+    angles of rotary positions are in no list of weights), and public attributes that are plain
+    values or functions. What starts with _ a pass may leave there."""
+    named = [*model.named_modules(), *model.original_model.named_modules()]
+    parts: dict[Any, str] = {module: name for name, module in named}
+    for part, name in [*parts.items(), (model.cfg, "cfg")]:
+        yield f"{name} {type(part).__qualname__}"
+        public = {k: v for k, v in vars(part).items() if k[0] != "_" and k not in PLACES}
+        for key, value in sorted({**public, **vars(part).get("_buffers", {})}.items()):
+            if text := _plain(value):
+                yield f" {key} = {text}"
+
+
+def _plain(value: Any) -> str:
+    """A value as a text that is the same in every process; "" for those without one."""
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {_hash([('', value)])}"
+    if isinstance(value, list | tuple | dict):
+        items = value.items() if isinstance(value, dict) else value
+        return repr([_plain(item) for item in items])
+    if callable(value) and hasattr(value, "__qualname__"):
+        code = getattr(getattr(value, "__code__", None), "co_code", b"")
+        return f"{value.__module__}.{value.__qualname__} {code.hex()}"
+    return repr(value) if isinstance(value, PLAIN) else ""
+
+
 _known: WeakKeyDictionary[Model, tuple[State, str]] = WeakKeyDictionary()
 
 
@@ -44,9 +73,13 @@ def _weights(model: Model) -> Weights:
 
 def _state(weights: Weights) -> State:
     """What differs after a change. A reference to a storage, unlike its address, is never used
-    again, and does not keep old weights in memory."""
+    again, and does not keep old weights in memory. What was made in inference mode does not count
+    its versions: it differs each time."""
     return [
-        (key, StorageWeakRef(w.untyped_storage()), w.storage_offset(), w._version, w.shape, w.dtype)
+        (
+            *(key, StorageWeakRef(w.untyped_storage()), w.storage_offset(), w.shape, w.dtype),
+            object() if w.is_inference() else w._version,
+        )
         for key, w in weights
     ]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pathpatch.errors import PathPatchError, as_list
-from pathpatch.files import as_kind, read_rows
 from pathpatch.prompts import FIRST, LAST, NEXT, Pair, Prompts
 from pathpatch.tasks.pairs import make_prompts
+from pathpatch.tasks.rows import as_kind, read_rows
 
 FORM = (
     "A fact has template (with one {}), subject, answer, and what it is compared with: other, a "

@@ -33,6 +33,7 @@ TEMPLATES = (
     "The {place} {0} and {1} went to had a {thing}. {2} gave it to",
     "Friends {0} and {1} found a {thing} at the {place}. {2} gave it to",
 )
+MOST = 100_000  # prompts: more would take hours, and most would come twice
 ORDERS = {"ABBA": ("IO", "S", "S"), "BABA": ("S", "IO", "S")}
 PLACES = tuple("store garden restaurant school hospital office house station".split())
 THINGS = tuple("ring kiss bone basketball computer necklace drink snack".split())
@@ -75,7 +76,7 @@ def ioi_prompts(
     Raises: PathPatchError when the tokenizer has too few one-token names, or a position is not
     where it should be.
     """
-    check_number("n, the number of prompts,", n, 1, whole=True)
+    n = check_number("n, the number of prompts,", n, 1, MOST, whole=True)
     names, templates = _name_ids(tokenizer), as_list(templates, "templates")
     if len(names) < 5 or not templates:
         raise PathPatchError(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pathpatch.errors import PathPatchError
-from pathpatch.files import as_kind, read_rows
 from pathpatch.prompts import Pair, Prompts
 from pathpatch.tasks.pairs import make_prompts, token_ids
+from pathpatch.tasks.rows import as_kind, read_rows
 
 FORM = (
     "A pair has clean, corrupt, answer and foil, each a text (or token ids: two lists, two "

@@ -5,7 +5,8 @@ BOS and word pieces need no rules of their own.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -37,6 +38,8 @@ def make_prompts(tokenizer: Any, pairs: Iterable[Pair]) -> Prompts:
     problems = [f"pair {i}: {line}" for i, (*_, found) in enumerate(read) for line in found]
     if problems:
         raise PathPatchError("\n".join([f"{len(problems)} problem(s) in the prompts:", *problems]))
+    for doubt in _run_in(pairs):
+        warnings.warn(doubt, stacklevel=2)
     clean, corrupt, words, _ = zip(*read, strict=True)
     labels = sorted({label for pair in pairs for label in pair.positions} - {END})
     positions = {k: torch.tensor([p.positions.get(k, -1) for p in pairs]) for k in labels}
@@ -50,8 +53,7 @@ def next_token(tokenizer: Any, text: str, word: str) -> int:
     """The token that a word is after a text: tokens(text + word) = tokens(text) + [token].
 
     Raises: PathPatchError where that does not hold, for the text would be another one with the
-    word after it, or the word is several tokens; for a word outside the vocabulary; and for one
-    without the space before it (in scripts with upper and lower case, which have such spaces).
+    word after it, or the word is several tokens; and for a word outside the vocabulary.
     """
     before, both = token_ids(tokenizer, text), token_ids(tokenizer, text + word)
     shorter = min(len(before), len(both))
@@ -68,8 +70,6 @@ def next_token(tokenizer: Any, text: str, word: str) -> int:
             "foil share to the end of both prompts and give the first token that differs, or sum "
             "log-probabilities yourself (run with reads=['logits'])"
         )
-    if all(letter.lower() != letter.upper() for letter in (text[-1:], word[:1])):
-        raise PathPatchError("runs into the word before it: add a leading space")
     if _unknown(tokenizer, word, both[-1:]):
         raise PathPatchError("is not in the tokenizer's vocabulary")
     return both[-1]
@@ -95,11 +95,35 @@ def _read(tokenizer: Any, pair: Pair) -> tuple[list[int], list[int], list[int], 
     return clean, corrupt, words, problems + list(_label_problems(tokenizer, pair, clean))
 
 
+def _run_in(pairs: Sequence[Pair]) -> Iterator[str]:
+    """One sentence for answers and foils that go on with the last word of their prompt, which is
+    right for a piece of a word ('get' + 'Value'), and mostly a forgotten space. (Scripts without
+    upper and lower case have no such spaces.)"""
+    for name in ("answer", "foil"):
+        found = []
+        for i, pair in enumerate(pairs):
+            ends = pair.clean[-1:], getattr(pair, name)[:1]
+            found += [i] if all(letter.lower() != letter.upper() for letter in ends) else []
+        if found:
+            pair = pairs[found[0]]
+            yield (
+                f"the {name} runs into the word before it in {len(found)} pair(s), {found[:8]}: "
+                f"{pair.clean[-12:]!r} + {getattr(pair, name)!r}; a word of its own needs a "
+                "leading space"
+            )
+
+
 def _not_text(pair: Any) -> str:
     if not isinstance(pair, Pair):
         return f"expected a Pair, got {type(pair).__name__}"
     wrong = [k for k in ("clean", "corrupt", "answer", "foil") if type(getattr(pair, k)) is not str]
-    return f"{', '.join(wrong)} must be text (token ids go into a prompt file)" if wrong else ""
+    if wrong:
+        return f"{', '.join(wrong)} must be text (token ids go into a prompt file)"
+    if not isinstance(pair.positions, dict):
+        return f"positions must be a dict of labels and token indices, got {pair.positions!r}"
+    texts = (pair.clean, pair.corrupt, pair.answer, pair.foil)
+    odd = [text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text)]
+    return f"{odd[0]!r} holds half of a character (a lone surrogate); write it whole" if odd else ""
 
 
 def _side_problems(
