@@ -44,8 +44,7 @@ class Effects:
     that `about` names, unless the rows are edges: then `receivers` has one node for each row.
     templates: one name for each prompt, or none. Prompts that share one are a cluster: intervals
     and tests draw or flip them together (`uncertainty`).
-    seed: what intervals and p values are drawn from, so that a figure, a printed table and a file
-    of the same effects agree. `replace(effects, seed=1)` draws others.
+    seed: what intervals and p values are drawn from; `replace(effects, seed=1)` draws others.
 
     Raises: PathPatchError for rows, prompts and values not equally many, none, or not finite.
     """

@@ -98,6 +98,7 @@ def _numbers(model: Model, name: str, random: Random) -> Prompts:
 def r_in_pass_c(model, prompts, sender, receiver, *, slip):
     h, r, every = Node.parse(sender), Node.parse(receiver), heads(model)
     orig, new = prompts.orig, prompts.new
+    in_pass_a = slip("R is read in pass A, where everything is new")
     if slip("x_orig and x_new have changed places"):
         orig, new = new, orig
     if slip("the sender is 0.2, whatever is asked for"):
@@ -131,7 +132,7 @@ def r_in_pass_c(model, prompts, sender, receiver, *, slip):
         patch = {h: a[h] - b[h]}
     tokens = new if slip("pass C is run on x_new") else orig
     c = run(model, tokens, reads=[r], writes=freeze | patch)[r]
-    if slip("R is read in pass A, where everything is new"):
+    if in_pass_a:
         c = a[r]
     if slip("h is read, and not R"):
         c = patch.get(h, b[h])

@@ -1,11 +1,14 @@
 """Names by experiment: which mistake, or which two, give what the answer gives on every call?"""
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from exercises.checks.cases import AFTER, Trial, fits
 from exercises.checks.compare import by_key, kind, same
 
+PATIENCE = 5.0  # seconds of processor time to look for two mistakes at once
 MORE = 4  # cases beyond those that decide, where two mistakes still give the same
 Results = Callable[[int], Any]  # what the answer returns in a case; None: nothing that counts
 Gives = Callable[[int], Any]  # what a mistake gives in a case
@@ -16,7 +19,7 @@ def name_mistake(trial: Trial, failed: int, results: Results) -> str:
     kinds = {kind(gives(failed)) for _, gives in _single(trial)}
     if kind(results(failed)) not in kinds:
         return ""  # a tuple, say, where all that can come out is a tensor
-    for hypotheses in (_single(trial), _double(trial)):
+    for hypotheses in (_single(trial), _in_time(_double(trial))):
         fitting = [pair for pair in hypotheses if fits(results(failed), pair[1](failed))]
         fitting = [pair for pair in fitting if _explains(trial.check.count, pair[1], results)]
         if fitting:
@@ -44,6 +47,12 @@ def _double(trial: Trial) -> Iterator[tuple[str, Gives]]:
                 f"{words},\n    and {after}",
                 lambda i, made=made, after=after: trial.result(i, made, after),
             )
+
+
+def _in_time(hypotheses: Iterator[tuple[str, Gives]]) -> Iterator[tuple[str, Gives]]:
+    """As many as can be tried while somebody waits."""
+    late = time.process_time() + PATIENCE
+    yield from itertools.takewhile(lambda _: time.process_time() < late, hypotheses)
 
 
 def _explains(count: int, gives: Gives, results: Results) -> bool:

@@ -113,7 +113,7 @@ def read_r_on_x_new(model, prompts, sender, receiver):
     return run(model, prompts.new, reads=[receiver])[receiver].sum(-1)
 
 
-@wrong("1.2", "the two prompts have changed places")
+@wrong("1.2", "x_orig and x_new have changed places")
 def swapped_clean_and_corrupt(model, prompts, sender, receiver):
     return pass_c(model, prompts.swapped(), sender, receiver, heads(model))
 
@@ -124,7 +124,7 @@ def returned_the_sender(model, prompts, sender, receiver):
     return a[sender].sum(-1)
 
 
-@wrong("1.2", "a tensor of shape [7]")
+@wrong("1.2", "the vector is not summed")
 def forgot_the_sum(model, prompts, sender, receiver):
     b = run(model, prompts.orig, reads=heads(model))
     a = run(model, prompts.new, reads=[sender])
@@ -132,7 +132,7 @@ def forgot_the_sum(model, prompts, sender, receiver):
     return run(model, prompts.orig, reads=[receiver], writes=writes)[receiver]
 
 
-@wrong("1.2", "expected is a tensor of shape [7]")
+@wrong("1.2", "the sum is taken over everything")
 def summed_over_the_prompts_as_well(model, prompts, sender, receiver):
     return pass_c(model, prompts, sender, receiver, heads(model)).sum()
 
@@ -142,7 +142,7 @@ def used_the_toy_of_the_cell_above(model, prompts, sender, receiver):
     return pass_c(SUM.model, prompts, sender, receiver, heads(SUM.model))
 
 
-@wrong("1.2", "expected is a tensor of shape [7]")
+@wrong("1.2", "expected is a tensor of shape [4]")
 def returned_the_logits(model, prompts, sender, receiver):
     return path_patch(model, prompts, senders=[sender], receivers=[receiver])
 
@@ -153,7 +153,7 @@ def read_too_little(model, prompts, sender, receiver):
     return b[sender].sum(-1)
 
 
-@wrong("1.2", "h is not taken from x_new")
+@wrong("1.2", "the sender is not patched")
 def took_the_sender_from_x_orig(model, prompts, sender, receiver):
     b = run(model, prompts.orig, reads=[*heads(model), sender])
     writes = {node: b[node] for node in heads(model)} | {Node.parse(sender): b[sender]}
