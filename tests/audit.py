@@ -48,7 +48,7 @@ def families(sample: bool) -> Figures:
 def answers(sample: bool) -> Figures:
     """Every right and wrong answer to every exercise, judged on other models and prompts"""
     judged = 0
-    for seed in SEEDS[:1] if sample else SEEDS:
+    for seed in SEEDS[:1] if sample else (5, *SEEDS[:3]):
         chapter = ["-k", "1.1 or 1.2 or 1.3"] if sample else []
         judged += pytest("tests/exercises/test_answers.py", *chapter, EXERCISES_SEED=str(seed))
     return {"verdicts": judged}

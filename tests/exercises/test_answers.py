@@ -1,5 +1,6 @@
 """Every exercise: the stub fails with our words, right answers pass, wrong ones are named."""
 
+import os
 import random
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ from exercises.checks.judge import LIMIT, judge
 EXERCISES = list(exercises().values())
 RIGHT = [answer for answer in ANSWERS if not answer.phrase]
 WRONG = [answer for answer in ANSWERS if answer.phrase]
+SOME = WRONG if "EXERCISES_SEED" in os.environ else WRONG[::3]  # `make audit` judges all of them
 SOLUTIONS = Path(__file__).parent.parent.parent / "solutions"
 
 by_id = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
@@ -54,7 +56,7 @@ def test_a_right_answer_written_differently_passes(answer: Answer, record_proper
     assert verdict.right, verdict.text
 
 
-@pytest.mark.parametrize("answer", WRONG, ids=str)
+@pytest.mark.parametrize("answer", SOME, ids=str)
 def test_a_wrong_answer_is_rejected_and_named(answer: Answer, record_property, capsys):
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     with warnings.catch_warnings():
