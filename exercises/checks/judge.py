@@ -131,10 +131,28 @@ class Judging:
                 text = f"{label}: not yet.{drawn}\n{problem}\n  Next: think again, or ask: {ask}"
                 return Verdict("failed", text, self.reply(number).printed)
         printed = self.reply(0).printed
+        if left := self.kept_from_the_first():
+            return Verdict("failed", f"{label}: not yet.\n{left}", printed)
         if e.kind == "open question":
             return Verdict("handed in", f"{label}: in good form. Now mark it with the scheme.")
         calls = "the call" if count == 1 else f"all {count} calls"
         return Verdict("passed", f"{label}: right, on {calls}.{self._settings()}", printed)
+
+    def kept_from_the_first(self) -> str:
+        """Whether a second call in one process gives something else, in words; "" if not."""
+        trial, check = self.trial, self.trial.check
+        if check.count < 2:
+            return ""
+        one, two = trial.case(0), trial.case(1)
+        call = self.opened.call
+        reply = call(self.exercise.function, check.names, two.args, self.limit, first=one.args)
+        if reply.returned and same(trial.counts(1, reply.result), trial.result(1)):
+            return ""
+        return (
+            f"  called    {one.shown}\n  and then  {two.shown}\n"
+            "  The second call is right by itself, and not after the first: something is kept from "
+            "one call to the next, in a global, in a default or on the model."
+        )
 
     def _settings(self) -> str:
         left = dict.fromkeys(name for reply in self.replies.values() for name in reply.settings)

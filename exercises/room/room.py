@@ -56,10 +56,21 @@ class Session:
         self.trouble = str(opened["trouble"])
         self.functions = [str(name) for name in opened["names"]]
 
-    def call(self, function: str, names: list[str], args: tuple[Any, ...], limit: float) -> Reply:
-        """Call a function once. names: of the arguments. limit: seconds of processor time."""
-        order = {"do": "call", "function": function, "names": names, "args": pack(args)}
-        self._line.send_bytes(pickle.dumps(order | {"limit": limit}))
+    def call(
+        self,
+        function: str,
+        names: list[str],
+        args: tuple[Any, ...],
+        limit: float,
+        first: tuple[Any, ...] | None = None,
+    ) -> Reply:
+        """Call a function once, in a process of its own.
+
+        names: of the arguments. limit: seconds of processor time. first: arguments of a call before
+        that one, in the same process, whose result does not count.
+        """
+        order = {"do": "call", "function": function, "names": names, "limit": limit}
+        self._line.send_bytes(pickle.dumps(order | {"args": pack((first, args))}))
         reply = _read(self._line, START + 10 * limit)
         returned = "result" in reply
         result = from_plain(reply.pop("result")) if returned else None
@@ -92,19 +103,21 @@ def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Itera
 def _order(source: Callable[..., Any] | Path, name: str, limit: float) -> dict[str, Any]:
     if isinstance(source, Path):
         return {"do": "open", "path": str(source), "limit": limit}
-    module = sys.modules.get(getattr(source, "__module__", None) or "")
-    by_value = module is not None and module.__name__.partition(".")[0] not in OURS
-    if by_value:
+    inner = getattr(source, "func", source)  # of a functools.partial
+    owners = {getattr(thing, "__module__", "") for thing in (inner, type(inner))}
+    modules = [sys.modules[name] for name in owners if name in sys.modules]
+    own = [m for m in modules if m.__name__.partition(".")[0] not in OTHERS]
+    for module in own:  # the room need not find the file in which the function stands
         cloudpickle.register_pickle_by_value(module)
     try:
         data = cloudpickle.dumps(source)
     finally:
-        if by_value:
+        for module in own:
             cloudpickle.unregister_pickle_by_value(module)
     return {"do": "open", "function": name, "pickle": data, "sys.path": sys.path}
 
 
-OURS = ("__main__", "pathpatch", "exercises", "torch", "builtins")
+OTHERS = {"__main__", "pathpatch", "exercises", "torch", *sys.stdlib_module_names}
 
 
 def _read(line: Connection, patience: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Where a process cannot be copied safely (macOS), the server is its own session a
 and ends with the session; `room` then starts another one.
 """
 
+import contextlib
 import functools
 import inspect
 import json
@@ -76,7 +77,7 @@ def _session(line: Connection, order: dict[str, Any]) -> None:
     while (order := pickle.loads(line.recv_bytes()))["do"] == "call":
         printed.seek(0)
         printed.truncate()
-        args = inputs.unpack(order["args"])
+        order["first"], args = inputs.unpack(order["args"])
         reply = _call_apart(line, page, order, args)
         printed.seek(0)
         reply["printed"] = printed.read(SHOWN).decode(errors="replace")
@@ -151,6 +152,9 @@ def _call(page: Page, order: dict[str, Any], args: tuple[Any, ...]) -> dict[str,
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    if order["first"] is not None:
+        with contextlib.suppress(BaseException):
+            function(*order["first"])
     before, set_before = state.state_of(order["names"], args), state.settings()
     reply: dict[str, Any] = {"passes": []}
     with passes.noted(order["names"], args, reply["passes"]):

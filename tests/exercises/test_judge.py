@@ -1,5 +1,6 @@
 """The judge: what it says of an answer, and that nothing an answer does reaches anybody else."""
 
+import functools
 import os
 import random
 import signal
@@ -210,6 +211,34 @@ def test_a_rule_may_look_at_the_passes_that_were_made(ask):
     library = lambda model, prompts: run(model, prompts.new) is not None and 1  # noqa: E731
     assert ask(by_hand, solve, (MODEL, PROMPTS), rule=rule).right
     assert "It calls the library." in ask(library, solve, (MODEL, PROMPTS), rule=rule).text
+
+
+def test_what_is_kept_from_one_call_to_the_next_is_said(ask):
+    def remembers(x, kept=[]):  # noqa: B006  on purpose
+        kept.append(2 * x)
+        return kept[0]
+
+    double = lambda x, *, slip: 2 * x  # noqa: E731
+    text = ask(remembers, double, (1,), (2,)).text
+    assert "and then  f(2,)" in text and "is kept from one call to the next" in text
+
+
+def test_a_partial_and_an_object_that_can_be_called_are_functions_too(ask):
+    double = lambda x, *, slip: 2 * x  # noqa: E731
+    assert ask(functools.partial(times, 2), double, (1,), (2,)).right
+    assert ask(Times(2), double, (1,), (2,)).right
+
+
+def times(n, x):
+    return n * x
+
+
+class Times:
+    def __init__(self, n):
+        self.n = n
+
+    def __call__(self, x):
+        return self.n * x
 
 
 # ---- exceptions, loops, exits ----
