@@ -52,13 +52,14 @@ def _left_out(lab: Lab) -> Asked:
 
 
 def _other_kinds(lab: Lab) -> Asked:
-    """Queries, patterns and sums are frozen, each at a position or at all."""
+    """Queries, patterns and sums are frozen, each at a position or at all; one of them receives."""
     at, place = lab.random.sample(LABELS, 2)
     top = lab.layers - 1
     frozen = [Node("attn_out", 2), Node("mlp_out", 1, at=at), lab.door(3, None, "k")]
     frozen += [replace(lab.head(3, None), kind="pattern"), Node("mlp_out", top - 1, at=place)]
     senders = [lab.head(1, at), Node("mlp_out", 0, at=place)]
-    return senders, [lab.door(top, at), lab.door(top, "END", "q")], frozen, names(frozen)
+    receivers = [lab.door(top, at), lab.door(top, "END", "q"), frozen[2]]
+    return senders, receivers, frozen, names(frozen)
 
 
 def _nothing(lab: Lab) -> Asked:
@@ -133,6 +134,8 @@ def pass_c(model, tokens, b, a, senders, receivers, frozen, *, slip):
         reads = [node if node.at is None else replace(node, at="END") for node in reads]
     in_c = c(q, slip, reads)
     found = {node: in_c[read] for node, read in zip(receivers, reads, strict=True)}
+    if slip("a receiver that is frozen is returned as it was frozen, and not as it would be"):
+        found |= {node: b[node] for node in receivers if node in frozen}
     if slip("the change of R is returned, and not R itself"):
         old = values(model, tokens, found)
         found = {node: new - old[node] for node, new in found.items()}
