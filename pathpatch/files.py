@@ -1,5 +1,4 @@
-"""Files: what a person wrote, read with one sentence for every mistake; results, written whole or
-not at all."""
+"""Files: what a person wrote, read with a sentence for every mistake; results, written whole."""
 
 import json
 import os
@@ -83,18 +82,9 @@ def write_file(path: Path, content: bytes) -> None:
     path = as_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, content)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            part = Path(folder) / "part"
+            part.write_bytes(content)
+            part.replace(path)
     except OSError as error:
         raise PathPatchError(f"cannot write {path}: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -130,6 +130,18 @@ def test_both_forms_are_compared_once_for_a_model(monkeypatch):
     assert len(counted) == 1
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_padding_beyond_the_longest_prompt_changes_nothing(kind):
+    """A part of the prompts keeps the width of all; receivers are at all positions."""
+    model, prompts = tiny_model(kind, 4), ioi_prompts(tiny_tokenizer(), 12, Random(3))
+    order = sorted(range(len(prompts)), key=lambda i: int(prompts.orig.at("END")[i]))
+    short = prompts[order[0] : order[0] + 1]
+    assert int(short.orig.at("END").max()) + 1 < short.orig.ids.shape[1]
+    fast, literal = both(model, short, ["0.1.z", "embed"], ["1.0.k", "2.1.v", "1.resid_post"])
+    assert fast.about.engine == "fast"
+    assert abs(fast.patched - literal.patched).max() < 1e-10
+
+
 def test_prompts_of_one_word_give_no_evidence():
     """With nothing that differs, agreement would say nothing, so the literal form does it."""
     model, prompts = tiny_model("gpt2", 4), asked()

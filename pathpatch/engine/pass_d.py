@@ -108,7 +108,9 @@ def _only(live: Tensor, function: Callable[[Tensor], Tensor], x: Tensor) -> Tens
 def _write(scene: Scene, node: Node, value: Tensor, target: Tensor) -> None:
     """Write a receiver's value [sender, batch, place, ...] into a suffix, in place.
 
-    target: [sender, batch, pos, ...].
+    target: [sender, batch, pos, ...]. Padding beyond the longest prompt is no part of it.
     """
     rows, first = scene.tokens.index(END)[0], scene.suffix()[:, :1]  # [batch], [batch, 1]
-    target[:, rows[:, None], scene.places(node) - first] = value
+    size = target.shape[2]
+    places = (scene.places(node) - first)[:, :size]
+    target[:, rows[:, None], places] = value[:, :, :size]
