@@ -61,10 +61,8 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Make an output folder and try to write in it, before any work is done.
-
-    Raises: PathPatchError when it cannot be written to.
-    """
+    """Make an output folder and try to write in it, before any work is done. Raises: PathPatchError
+    when it cannot be written to."""
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

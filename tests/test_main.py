@@ -211,7 +211,7 @@ def test_numbers_out_of_range_are_mistakes_of_use(tmp_path, name, option, capsys
 
 def test_a_bad_file_or_folder(tmp_path, file, capsys):
     assert sweep(str(tmp_path / "none.json"), tmp_path / "out") == 2
-    assert "cannot read prompts" in capsys.readouterr().err
+    assert "is neither a file that is here nor a number" in capsys.readouterr().err
     assert sweep(file, Path(file) / "below") == 2
     assert "cannot write into the folder" in capsys.readouterr().err
 
