@@ -96,7 +96,9 @@ class _Probe:
     def of(model: Model, prompts: Prompts, sets: dict[str, list[Node]]) -> "_Probe":
         """Receivers are in every layer: the inputs of two heads, and the residual stream."""
         layers, some = range(model.cfg.n_layers), {0, model.cfg.n_heads - 1}
-        receivers = [Node(door, i, head) for i in layers for head in some for door in "qkv"]
+        every = range(model.cfg.n_heads)  # in the lowest layer all heads, in others two
+        doors = [(i, head) for i in layers for head in (some if i else every)]
+        receivers = [Node(door, i, head) for i, head in doors for door in "qkv"]
         receivers += [Node("resid_post", i) for i in layers]
         layout = Layout(model, prompts.orig, receivers, mlps_frozen=False)
         scene = run_a_and_b(layout, prompts.new, list(sets.values()))
@@ -108,7 +110,7 @@ class _Probe:
         scene, model, reasons = self.scene, self.scene.model, dict.fromkeys(self.sets, "")
         for kind, frozen in (*((kind, "heads") for kind in self.sets), ("z", "heads+mlps")):
             nodes = self.sets[kind]
-            fixed = replace(scene, mlps_frozen=frozen != "heads")
+            fixed = replace(scene, mlps_frozen=model.cfg.attn_only or frozen != "heads")
             stored, _ = pass_c(fixed, [nodes], [first_layer(nodes)])
             writes = {node: scene.b[node] for node in FROZEN[frozen](model)}
             writes |= {node: scene.a[node] for node in nodes}
@@ -138,7 +140,7 @@ class _Probe:
             end = pass_d(layout, stored)  # [1, batch, d_model]
             right = run(model, scene.tokens, reads=[LOGITS], writes=writes)[LOGITS]
             found = model.unembed(model.ln_final(end))[0]  # [batch, vocab]
-            if reason := self._apart("the logits", found, right, scene.b[LOGITS], moved=True):
+            if reason := self._apart("the logits", found, right, scene.b[LOGITS]):
                 return reason
             short = metric_at_end(model, end, self.prompts, logit_diff)[0]  # [batch]
             size = right.abs().max()
