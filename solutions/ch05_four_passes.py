@@ -91,9 +91,10 @@ check(signs)
 def pass_c(model, tokens, b, a, senders, receivers, frozen):
     """What each receiver would be if only the senders were as on x_new.
 
-    tokens: x_orig. b: a run on x_orig that read the frozen nodes. a: a run on x_new that read the
-    senders. Both may have read more. senders, receivers, frozen: lists of nodes of any kind; one
-    may be in several of them, and `frozen` may be empty.
+    tokens: x_orig. b: a run on x_orig that read the frozen nodes.
+    a: a run on x_new that read the senders. Both may have read more.
+    senders, receivers, frozen: lists of nodes of any kind; one may be in
+    several of them, and `frozen` may be empty.
     Returns: a dict from each receiver to its value.
     """
     # solution
@@ -177,8 +178,8 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
 
     x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
     or "k" or "v" in the third place. at: position in each prompt [batch].
-    Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter prompts are padded on the
-    right; what stands there does not count.
+    Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter
+    prompts are padded on the right; what stands there does not count.
     """
     # solution
     import torch
@@ -291,7 +292,8 @@ check(repaired)
 def both_directions(model, prompts, nodes):
     """The change of the logit difference by an activation patch of the nodes, in both directions.
 
-    nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are patched together.
+    nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are
+    patched together.
     Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
     """
     # solution

@@ -58,9 +58,10 @@ from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 def my_choice() -> dict:
     """A plan for one of the three questions.
 
-    Returns: a dict with "question" ("a", "b" or "c"), "senders" and "receivers" (lists of nodes
-    with positions: IO, S1, S1+1, S2 or END), "direction" ("noising" or "denoising"), "because" and
-    "against" (texts of at least 40 words of your own).
+    Returns: a dict with "question" ("a", "b" or "c"), "senders" and
+    "receivers" (lists of nodes with positions: IO, S1, S1+1, S2 or END),
+    "direction" ("noising" or "denoising"), "because" and "against" (texts
+    of at least 40 words of your own).
     """
     # solution
     return {
@@ -108,8 +109,9 @@ check(my_choice)
 def patch_shared(model, prompts, sender, layer, head, kind, at):
     """Path patch the sender to the key or value vector that query head `head` shares.
 
-    prompts: x_orig is prompts.orig, x_new is prompts.new. sender: a name, such as "0.3@S2" or
-    "embed@S2". kind: "k" or "v". at: a position, "S2" or a number. All heads are frozen in pass C.
+    prompts: x_orig is prompts.orig, x_new is prompts.new. sender: a name,
+    such as "0.3@S2" or "embed@S2". kind: "k" or "v". at: a position, "S2"
+    or a number. All heads are frozen in pass C.
     Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     # solution

@@ -46,7 +46,7 @@ def families(sample: bool) -> Figures:
 
 
 def answers(sample: bool) -> Figures:
-    """Every right and wrong answer to every exercise, judged on other models and prompts"""
+    """Every right and wrong answer to every exercise, on the learners' own cases and on others"""
     judged = 0
     for seed in SEEDS[:1] if sample else (5, *SEEDS[:3]):
         chapter = ["-k", "1.1 or 1.2 or 1.3"] if sample else []

@@ -43,7 +43,7 @@ def read_page(path: str | Path, limit: float) -> Page:
         for statement in tree.body:
             code = compile(ast.Module([statement], []), str(path), "exec")
             try:
-                _in_time(lambda code=code: exec(code, page.names), limit)  # type: ignore[misc]
+                in_time(lambda code=code: exec(code, page.names), limit)  # type: ignore[misc]
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 what = f"{path.name}, line {statement.lineno}: {type(error).__name__}: {error}"
                 page.trouble = page.trouble or what
@@ -68,14 +68,16 @@ def code_of(path: Path) -> str:
 MAGIC = re.compile(r"^[%!?].*$|^.*\?$", re.MULTILINE)
 
 
-def _in_time(work: Callable[[], None], limit: float) -> None:
+def in_time(work: Callable[[], Any], limit: float) -> Any:
+    """What `work` returns. Raises: TimeoutError after so many seconds of the clock."""
+
     def stop(*_: Any) -> None:
         raise TimeoutError(f"it had not come back after {limit:g} seconds, and was stopped")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
-        work()
+        return work()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

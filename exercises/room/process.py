@@ -6,6 +6,10 @@ import subprocess
 import sys
 from multiprocessing import Pipe
 
+# Where a process cannot be copied safely (macOS), each session has a process of its own. The
+# variable is for a test of that.
+FORK = sys.platform == "linux" and "EXERCISES_NO_FORK" not in os.environ
+
 
 class Room:
     """A process that has loaded torch, or is about to, and the line to it."""

@@ -14,7 +14,7 @@ import cloudpickle
 
 from exercises.room.inputs import pack
 from exercises.room.plain import from_plain
-from exercises.room.process import leave, warm
+from exercises.room.process import FORK, leave, warm
 
 START = 300.0  # seconds for the process to load torch, on a machine that is busy otherwise
 
@@ -90,6 +90,8 @@ def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Itera
         line.send_bytes(pickle.dumps({"do": "close"}))
         if line.recv_bytes() != b"closed":
             raise RoomError("the room was left untidy")
+        if not FORK:
+            leave()
     except SessionError:
         raise
     except (OSError, EOFError, RoomError) as error:

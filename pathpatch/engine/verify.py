@@ -123,38 +123,38 @@ class _Probe:
         return reasons
 
     def pass_d(self) -> str:
-        """The logits when receivers in the lowest layer hold noise, at all positions or at one."""
-        scene, model = self.scene, self.scene.model
-        lowest = [node for node in scene.receivers if node.head is not None and node.layer == 0]
-        generator = torch.Generator().manual_seed(0)
-        for at in (None, int(scene.tokens.at(END).min()) // 2):
-            layout = replace(scene, receivers=[replace(node, at=at) for node in lowest])
-            stored, writes = {}, {}
-            for node in layout.receivers:
-                value = take(
-                    self.before[node.everywhere()], layout.places(node)
-                )  # [batch, place, ...]
-                noise = torch.randn(value.shape, generator=generator, device="cpu")
-                value = value + 3 * noise.to(value) * value.std()
-                stored[node], writes[node] = value[None], value if at is None else value[:, 0]
-            end = pass_d(layout, stored)  # [1, batch, d_model]
-            right = run(model, scene.tokens, reads=[LOGITS], writes=writes)[LOGITS]
-            found = model.unembed(model.ln_final(end))[0]  # [batch, vocab]
-            if reason := self._apart("the logits", found, right, scene.b[LOGITS]):
-                return reason
-            short = metric_at_end(model, end, self.prompts, logit_diff)[0]  # [batch]
-            size = right.abs().max()
-            wanted, one = logit_diff(right, self.prompts) / size, right.new_ones(1)
-            if reason := self._apart("the logit difference", short / size, wanted, one):
-                return reason
-        return ""
+        """The logits when receivers in the lowest layer hold noise: all inputs of heads, at all
+        positions and at one, and the residual stream, whose change must be seen in the end."""
+        middle = int(self.scene.tokens.at(END).min()) // 2
+        lowest = [node for node in self.scene.receivers if node.layer == 0]
+        doors = [node for node in lowest if node.head is not None]
+        stream = [node for node in lowest if node.head is None]
+        somewhere = [replace(node, at=middle) for node in doors]
+        return self._noisy(doors) or self._noisy(somewhere) or self._noisy(stream, moved=True)
+
+    def _noisy(self, receivers: list[Node], moved: bool = False) -> str:
+        scene, model = replace(self.scene, receivers=receivers), self.scene.model
+        stored, writes = {}, {}
+        for node in receivers:
+            whole = self.before[node.everywhere()]  # [batch, pos, ...]
+            value = take(whole, scene.places(node))  # [batch, place, ...]
+            noise = torch.arange(value.numel(), device=value.device).cos()  # between -1 and 1
+            value = value + 3 * noise.reshape(value.shape).to(value) * value.std()
+            stored[node], writes[node] = value[None], value if node.at is None else value[:, 0]
+        end = pass_d(scene, stored)  # [1, batch, d_model]
+        right = run(model, scene.tokens, reads=[LOGITS], writes=writes)[LOGITS]
+        found = model.unembed(model.ln_final(end))[0]  # [batch, vocab]
+        if reason := self._apart("the logits", found, right, scene.b[LOGITS], moved=moved):
+            return reason
+        short = metric_at_end(model, end, self.prompts, logit_diff)[0]  # [batch]
+        size = right.abs().max()
+        wanted, one = logit_diff(right, self.prompts) / size, right.new_ones(1)
+        return self._apart("the logit difference", short / size, wanted, one)
 
     def _real(self) -> Tensor:
         """Which positions are no padding, [batch, pos]."""
-        tokens = self.scene.tokens
-        return (
-            torch.arange(tokens.ids.shape[1], device=tokens.ids.device) <= tokens.at(END)[:, None]
-        )
+        ids, end = self.scene.tokens.ids, self.scene.tokens.at(END)
+        return torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
 
     def _apart(
         self, what: str, found: Tensor, right: Tensor, before: Tensor, moved: bool = False

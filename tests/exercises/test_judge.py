@@ -565,5 +565,30 @@ def test_the_process_ends_with_the_one_that_started_it():
     pytest.fail("the room is still there")
 
 
+ALONE = """
+from exercises.catalogue import exercises
+from exercises.checks.judge import judge
+from exercises.room.process import FORK
+assert not FORK
+right, ends = {"pass B": 5, "pass C": 8, "overwrite R": 15}, __import__("os")._exit
+def by_hand():
+    return right
+def stops():
+    ends(0)
+def loops():
+    while True:
+        pass
+for function in (by_hand, loops, by_hand, stops, by_hand):
+    print(judge(exercises()["1.1"], function, limit=0.5).state)
+"""
+
+
+def test_where_a_process_cannot_be_copied_each_session_has_its_own():
+    environment = os.environ | {"EXERCISES_NO_FORK": "1"}
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["passed", "failed", "passed", "failed", "passed"], done.stderr
+
+
 def test_there_is_one_room():
     assert process.warm() is process.warm()
