@@ -489,9 +489,12 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
         (["--nodes", "0.1@S3"], "no position 'S3'"),
         (["--nodes", "0.1", "--over", "none.json"], "cannot read prompts from none.json"),
         (["--nodes", "0.1", "--over", "{file}"], "find no prompt of their template in `over`"),
-        (["--nodes", "0.1", "--prompts", "none.json"], "cannot read prompts from none.json"),
+        (
+            ["--nodes", "0.1", "--prompts", "none.json"],
+            "'none.json' is neither a file",
+        ),
         (["--circuit", "none.json"], "cannot read a circuit from none.json"),
-        (["--circuit", "{file}"], "cannot read a circuit from"),
+        (["--circuit", "{file}"], "does not hold a circuit"),
         (["--circuit", "{empty}"], "the circuit has no heads that send"),
     ],
 )
@@ -574,7 +577,7 @@ def test_discover_finds_nothing_in_a_random_model_and_says_so(tmp_path, file, ca
 @pytest.mark.parametrize(
     ("prompts", "words"),
     [
-        ("0", "must be a whole number from 1 on, got 0"),
+        ("0", "must be a whole number from 1 to 100000, got 0"),
         ("nowhere.json", "nowhere.json"),
         ("-3", "-3"),
     ],

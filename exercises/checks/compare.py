@@ -112,6 +112,18 @@ def shape(of: Any) -> Any:
     return len(of) if _is_list(of) else form(of)
 
 
+def misformed(got: Any, expected: Any) -> str:
+    """What is of another form than expected, in a sentence; "" where only numbers differ."""
+    if shape(got) != shape(expected):
+        return f"That is {form(got)}; expected is {form(expected)}."
+    if isinstance(got, Mapping) and isinstance(expected, Mapping):
+        one, other = by_key(got), by_key(expected)
+        for key in other:
+            if said := misformed(one[key], other[key]):
+                return f"{key}: {said[0].lower()}{said[1:]}"
+    return ""
+
+
 def contrast(got: Any, expected: Any) -> tuple[str, str]:
     """Two values that are not the same, each in a line: where they differ most."""
     if isinstance(got, Mapping) and isinstance(expected, Mapping):

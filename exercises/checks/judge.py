@@ -14,7 +14,7 @@ import torch
 import exercises.checks  # noqa: F401  every check, by name
 from exercises.catalogue import Exercise
 from exercises.checks.cases import Trial, UntouchedError, Wrong, trial
-from exercises.checks.compare import contrast, form, rows_off, same, shape
+from exercises.checks.compare import contrast, misformed, rows_off, same
 from exercises.checks.naming import name_mistake
 from exercises.room.outside import from_outside
 from exercises.room.room import Reply, RoomError, Session, session
@@ -196,8 +196,8 @@ class Judging:
         lines = [f"  came back {came}", f"  expected  {wanted}"]
         if named := name_mistake(self.trial, number, self.returned):
             return [*lines, f"  {named}"]
-        if shape(reply.result) != shape(expected):
-            return [*lines, f"  That is {form(reply.result)}; expected is {form(expected)}."]
+        if said := misformed(reply.result, expected):
+            return [*lines, f"  {said}"]
         if rows := rows_off(reply.result, expected):
             lines.append(f"  {rows}")
         if number:

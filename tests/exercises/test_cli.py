@@ -290,7 +290,7 @@ def test_watch_answers_within_seconds(clone):
         watching = psutil.Process(process.pid)
         before = sum(watching.cpu_times()[:2])
         lines = [process.stdout.readline() for _ in range(2)]
-        assert lines[1] == "5.3 pass_d: not yet.\n"
+        assert lines[1] == "5.3 pass_d: not yet. (seed 5)\n"
         took = sum(watching.cpu_times()[:2]) - before
         assert took < 10  # seconds of processor time; two of the clock on a quiet machine
     finally:

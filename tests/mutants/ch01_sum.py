@@ -62,7 +62,7 @@ def returned_a_list():
     return [5, 8, 15]
 
 
-@wrong("1.1", "no number")
+@wrong("1.1", "pass B: that is a str; expected is a number")
 def wrote_the_sums_as_text():
     return {"pass B": "4 - 1 + 2", "pass C": "4 - 1 + 5", "overwrite R": "7 + 3 + 5"}
 
@@ -142,7 +142,7 @@ def used_the_toy_of_the_cell_above(model, prompts, sender, receiver):
     return pass_c(SUM.model, prompts, sender, receiver, heads(SUM.model))
 
 
-@wrong("1.2", "expected is a tensor of shape [4]")
+@wrong("1.2", "expected is a tensor of shape [")
 def returned_the_logits(model, prompts, sender, receiver):
     return path_patch(model, prompts, senders=[sender], receivers=[receiver])
 
