@@ -162,6 +162,7 @@ LONG = (
     "test_20_states_set_by_hand",
     "test_every_mutant_gets_a_number_wrong",
     "test_fuzz.py",
+    "test_peers.py",
 )
 
 

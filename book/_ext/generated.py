@@ -1,6 +1,6 @@
 """Parts of pages that are written when the book is built.
 
-A line `% generated: map` (or `claims`, `families`, `versions`, `audit`, `api`) is replaced by
+A line `% generated: map` (or `claims`, `families`, `peers`, `versions`, `audit`, `api`) is replaced by
 Markdown that the function of that name returns, before the page is parsed.
 """
 
@@ -112,6 +112,18 @@ def families() -> str:
     return "\n".join(rows)
 
 
+def peers() -> str:
+    """A row for each thing that another project computed and this library gives too."""
+    rows = ["| whose code | what | numbers | largest difference | differs from ours |"]
+    rows.append("| --- | --- | --: | --: | --- |")
+    for row in json.loads((BOOK / "data" / "peers.json").read_text(encoding="utf-8")):
+        apart = row["apart"].replace("-", "\N{MINUS SIGN}")
+        project = row["repository"].split(" ")[0]
+        cells = (project, row["what"], f"{row['numbers']:,}", apart, row["why"])
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def api() -> str:
     """Every public name, by module; the modules in the order of the map in the package."""
     order = inspect.getdoc(pathpatch)
@@ -169,7 +181,7 @@ def prose(docstring: str) -> str:
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Runs when a page is read."""
-    parts = (map_of_pages, claims, versions, audit, families, api)
+    parts = (map_of_pages, claims, versions, audit, families, peers, api)
     found = {part.__name__.partition("_")[0]: part for part in parts}
     if "\n% generated: " not in source[0]:
         return
