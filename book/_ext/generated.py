@@ -1,7 +1,7 @@
 """Parts of pages that are written when the book is built.
 
-A line `% generated: map` (or `claims`, `families`, `peers`, `versions`, `audit`, `api`) is replaced by
-Markdown that the function of that name returns, before the page is parsed.
+A line `% generated: map` (or `claims`, `families`, `peers`, `versions`, `audit`, `api`) is replaced
+by Markdown that the function of that name returns, before the page is parsed.
 """
 
 import ast
