@@ -58,7 +58,7 @@ EMBED = Node("embed")
 LINE = "their points on the line from x_new to x_orig, put in the place of ours"
 INPUT = "the gradient at the input of an MLP, not at its output; computed from our parts"
 REDRAWN = "their second pass draws other noise than their first; computed from our parts"
-INTO_MLPS = "the inputs of MLPs, computed from our passes: pass C reads the output of the MLP"
+INTO_MLPS = "an MLP does not receive here; computed from our parts"
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def edge_scores(asked: dict[str, Any], model: Model, prompts: Prompts) -> Iterat
     else:
         ours = estimated_into_mlps(model, prompts, senders, points)
     name = asked["name"].replace("edges", "edges into MLPs")
-    why = "; ".join(filter(None, [why, INTO_MLPS if exact else INPUT]))
+    why = "; ".join(filter(None, [why, INTO_MLPS]))
     yield Compared(name, *known(asked["scores_into_mlps"], ours), why)
 
 
