@@ -22,8 +22,9 @@ from pathpatch.nodes import FROZEN, LOGITS, Model, Node, Sets, first_layer, head
 from pathpatch.prompts import END, Prompts, Tokens
 
 # How far the two forms may be apart, in parts of the largest value. In float64 some models round
-# through float32 on the way.
-ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+# through float32 on the way. In float32 deep models carry rounding far: over 30 layers of SmolLM2
+# 1e-5 to 1.2e-4, by prompts.
+ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
 Reasons = dict[str, str]  # kind of sender -> why the fast engine must not do it
 
 
