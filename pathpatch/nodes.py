@@ -4,6 +4,7 @@
 9.6.q@END       its query there; also k, v, and pattern (the attention row from that position)
 20.kv0.v@S2     the value vector that all query heads of key/value head 0 share
 9.mlp_out@END   also attn_out, resid_pre, resid_post
+9.mlp_in@END    what the MLP reads there, before its norm; the residual stream goes on without it
 embed@S2        the token embedding
 logits          without a position: all positions
 """
@@ -24,6 +25,7 @@ _HOOKS = {
     "v": "blocks.{}.attn.hook_v",
     "pattern": "blocks.{}.attn.hook_pattern",
     "attn_out": "blocks.{}.hook_attn_out",
+    "mlp_in": "blocks.{}.hook_mlp_in",
     "mlp_out": "blocks.{}.hook_mlp_out",
     "resid_pre": "blocks.{}.hook_resid_pre",
     "resid_post": "blocks.{}.hook_resid_post",
@@ -104,7 +106,7 @@ class Node:
         built by hand of parts that its printed form does not name."""
         if Node.parse(str(self)) != self:
             raise PathPatchError(f"{self!r} is not the node that {str(self)!r} names; write it so")
-        if self.kind == "mlp_out" and model.cfg.attn_only:
+        if self.kind in ("mlp_in", "mlp_out") and model.cfg.attn_only:
             raise PathPatchError(f"there is no {self}: {model.cfg.model_name} has no MLPs")
         limits = [("layer", self.layer, model.cfg.n_layers)]
         group = model.cfg.query_heads_per_kv if self.shared else 1
@@ -190,8 +192,3 @@ FROZEN: dict[str, Callable[[Model], list[Node]]] = {
 def names(sets: Sets) -> list[str]:
     """The sets as they are printed."""
     return ["+".join(map(str, nodes)) for nodes in sets]
-
-
-def first_layer(nodes: Sequence[Node]) -> int:
-    """The first layer in which a set of senders writes; -1: before the first."""
-    return min(-1 if node.layer is None else node.layer for node in nodes)

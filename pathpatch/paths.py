@@ -18,7 +18,7 @@ from pathpatch.prompts import END, Prompts, Tokens
 # A sender writes into the residual stream; a receiver is read off it. Other kinds are refused: the
 # query of a frozen head, say, would be a sender that changes nothing.
 SENDERS = ("embed", "z", "mlp_out")
-RECEIVERS = ("q", "k", "v", "resid_post", "logits")
+RECEIVERS = ("q", "k", "v", "mlp_in", "resid_pre", "resid_post", "logits")
 
 
 def path_patch(

@@ -27,13 +27,13 @@ from pathpatch.engine.cost import announce
 from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
-from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
+from pathpatch.engine.scene import Layout, Scene, first_step, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff, per_prompt
-from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, first_layer, names
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, names
 from pathpatch.prompts import Prompts
 
 EMBED = Node("embed")
@@ -140,7 +140,7 @@ def _of_edges(
         slopes = _slopes(replace(scene, resid=resid), prompts, spec.metric)
         for i, nodes in enumerate(spec.senders):
             for node, first in scene.once(nodes):
-                slope = take(slopes[1 + first_layer([node])], scene.places(node))
+                slope = take(slopes[1 + first_step(model, [node])], scene.places(node))
                 change = _written(scene, node) * first[..., None]
                 changes[i] += weight * (change * slope).sum((1, 2))
     base = base.cpu().double()
@@ -150,7 +150,7 @@ def _of_edges(
 def _slopes(
     scene: Scene, prompts: Prompts, metric: Metric
 ) -> Float[Tensor, "depth batch pos d_model"]:
-    """The gradient at a vector that is added to the residual stream below layer `depth`.
+    """The gradient at a vector that is added to the residual stream below step `depth`.
 
     With heads and MLPs frozen it arrives, unchanged, at every receiver from there on.
     """

@@ -12,13 +12,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from pathpatch.engine.scene import Layout
+from pathpatch.engine.scene import Layout, first_step, steps_each
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, device_of, first_layer
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, device_of
 from pathpatch.prompts import Prompts
 
 GIB = 2**30
@@ -122,17 +122,26 @@ def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
         n, each = len(spec.senders), 2 if pass_d else 1
         return forward * (2 * -(-n // spec.at_once) + each * n)
     layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
-    layers, top = model.cfg.n_layers, layout.top()
-    climbs = [top - max(first, 0) for first in map(first_layer, spec.senders) if first < top]
+    each, top = steps_each(model), layout.top()
+    joins = [first for first in (first_step(model, nodes) for nodes in spec.senders) if first < top]
+    climbs = [top // each - max(first, 0) // each for first in joins]  # through so many MLPs
     places = {node.at: layout.places(node).numel() for node in layout.receivers}
-    layer, mlp, sides = layer_weights(model)
-    c = 0 if layout.mlps_frozen else sum(climbs) * sum(places.values()) * mlp
-    low = layers if layout.ends_in_c() else min(map(layout.depth, layout.receivers))
-    live = int(layout.live().sum())
-    d = live * (layers - low) * layer
-    if low < layers:  # the last layer runs at END, and its keys and values for END to see
-        d -= (live - len(prompts)) * (layer - sides)
-    return 2 * forward + c + len(climbs) * d
+    c = 0 if layout.mlps_frozen else sum(climbs) * sum(places.values()) * layer_weights(model)[1]
+    return 2 * forward + c + len(joins) * _pass_d(layout)
+
+
+def _pass_d(layout: Layout) -> int:
+    """Multiply-adds of pass D for one sender."""
+    if layout.ends_in_c():
+        return 0
+    layer, mlp, sides = layer_weights(layout.model)
+    each, low = steps_each(layout.model), min(map(layout.depth, layout.receivers))
+    costs = [layer - mlp, mlp][:each] * layout.model.cfg.n_layers
+    costs = costs[low:]  # of the steps that run
+    live, last = int(layout.live().sum()), costs[-each:]
+    # The last layer runs at END, and its keys and values for END to see.
+    at_end = sum(last) - (sides if len(last) == each else 0)
+    return live * sum(costs) - (live - len(layout.tokens)) * at_end
 
 
 def forward_multiply_adds(model: Model, prompts: Prompts) -> int:

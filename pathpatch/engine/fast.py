@@ -13,10 +13,10 @@ from torch import Tensor
 from pathpatch.engine.literal import RowBatches
 from pathpatch.engine.pass_c import pass_c
 from pathpatch.engine.pass_d import pass_d
-from pathpatch.engine.scene import Layout, Scene, run_a_and_b
+from pathpatch.engine.scene import Layout, Scene, first_step, run_a_and_b
 from pathpatch.engine.spec import Spec
 from pathpatch.metrics import Metric, logit_diff, per_prompt
-from pathpatch.nodes import LOGITS, Model, Node, first_layer
+from pathpatch.nodes import LOGITS, Model, Node
 from pathpatch.prompts import Prompts
 
 
@@ -63,7 +63,7 @@ def _batches(scene: Scene, prompts: Prompts, spec: Spec) -> RowBatches:
     pass B with the rounding of this route, and what a sender changes has to stand out from that. A
     sender that adds nothing where a receiver reads leaves the metric of pass B exactly as it is.
     """
-    joins = [first_layer(nodes) for nodes in spec.senders]
+    joins = [first_step(scene.model, nodes) for nodes in spec.senders]
     order = sorted((i for i, join in enumerate(joins) if join < scene.top()), key=joins.__getitem__)
     size = max(1, spec.rows // scene.rows() - 1)
     base = per_prompt(spec.metric, scene.b[LOGITS], prompts)

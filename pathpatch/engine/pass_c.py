@@ -2,7 +2,7 @@
 
 Every head is frozen, so nothing moves between positions: only the receivers' positions (their
 places) matter, and there only what a sender *adds* to the residual stream (its delta), carried up
-through the MLPs. All senders go through a layer as one batch, each joining at its own layer.
+through the MLPs. All senders go through a step as one batch, each joining where it writes.
 
 Book: chapter 5.
 """
@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pathpatch.engine.scene import Scene, Stored, project, take
+from pathpatch.engine.scene import Scene, Stored, project, steps_each, take
 from pathpatch.nodes import Node, Sets
 
 
 def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> tuple[Stored, Tensor]:
     """Carry every sender's delta up to the receivers.
 
-    senders: sorted by the first layer in which they write. joins: those layers.
+    senders: sorted by the first step in which they write. joins: those steps.
 
     Returns: for each receiver the value it would take, [sender, batch, place, ...]; and which
     senders have a delta anywhere where a receiver reads, [sender, batch].
@@ -36,36 +36,45 @@ def pass_c(scene: Scene, senders: Sets, joins: Sequence[int]) -> tuple[Stored, T
         for i, _, _, change in sender_deltas(scene, senders, "embed", None, where):
             delta[i] += change
         for depth in range(top + 1):
-            here = take(scene.resid[depth], where) + delta  # [sender, batch, place, d_model]
-            reads = [node for node in group if scene.depth(node) == depth]
-            stored |= {node: receive(scene, node, here) for node in reads}
-            if reads:
+            here = take(scene.resid[depth], where)  # [batch, place, d_model]
+            if reads := [node for node in group if scene.depth(node) == depth]:
+                stored |= {node: receive(scene, node, here + delta) for node in reads}
                 added |= (delta != 0).flatten(2).any(-1)
             if depth < top:
                 joined = sum(join <= depth for join in joins)
-                _through_layer(scene, senders, joined, depth, where, delta)
+                layer, mlp = divmod(depth, steps_each(scene.model))
+                go_through = _through_mlp if mlp else _through_attention
+                go_through(scene, senders[:joined], layer, where, here, delta[:joined])
     return stored, added
 
 
-def _through_layer(
-    scene: Scene, senders: Sets, joined: int, depth: int, where: Tensor, delta: Tensor
+def _through_attention(
+    scene: Scene, senders: Sets, layer: int, where: Tensor, _: Tensor, delta: Tensor
 ) -> None:
-    """Take the deltas of the senders that have joined, in place, through one layer.
+    """Add to the deltas, in place, what senders among the heads of a layer say.
 
-    joined: how many senders those are, from the first on. where: the places, [batch, place].
+    The arguments are those of `_through_mlp`; the heads are frozen, whatever is below them.
     """
-    block = scene.model.blocks[depth]
-    for i, node, _, change in sender_deltas(scene, senders, "z", depth, where):
-        delta[i] += change @ block.attn.W_O[node.head]  # [batch, place, d_head] -> d_model
-    added = torch.zeros_like(delta[:joined])  # what the MLP adds to each delta
-    if joined and not scene.mlps_frozen:
-        mlp_out = take(scene.b[Node("mlp_out", depth)], where)  # [batch, place, d_model]
-        middle = take(scene.resid[depth + 1], where) - mlp_out
-        added = block.mlp(block.ln2(middle + delta[:joined])) - mlp_out
-        added *= (delta[:joined] != 0).any(-1, keepdim=True)  # where nothing came in, no rounding
-    for i, _, covered, change in sender_deltas(scene, senders, "mlp_out", depth, where):
+    for i, node, _, change in sender_deltas(scene, senders, "z", layer, where):
+        delta[i] += change @ scene.model.blocks[layer].attn.W_O[node.head]  # d_head -> d_model
+
+
+def _through_mlp(
+    scene: Scene, senders: Sets, layer: int, where: Tensor, here: Tensor, delta: Tensor
+) -> None:
+    """Take the deltas of some senders, in place, through the MLP of a layer.
+
+    where: the places, [batch, place]. here: pass B's residual stream there, [..., d_model].
+    """
+    block = scene.model.blocks[layer]
+    added = torch.zeros_like(delta)  # what the MLP adds to each delta
+    if senders and not scene.mlps_frozen:
+        mlp_out = take(scene.b[Node("mlp_out", layer)], where)  # [batch, place, d_model]
+        added = block.mlp(block.ln2(here + delta)) - mlp_out
+        added *= (delta != 0).any(-1, keepdim=True)  # where nothing came in, no rounding
+    for i, _, covered, change in sender_deltas(scene, senders, "mlp_out", layer, where):
         added[i] = torch.where(covered, change, added[i])  # a sender is not recomputed
-    delta[:joined] += added
+    delta += added
 
 
 def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
@@ -75,7 +84,7 @@ def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
     """
     if node.head is None:
         return here.clone()
-    values = project(scene, scene.depth(node), node.kind, here)  # [..., head, d_head]
+    values = project(scene, node.layer, node.kind, here)  # [..., head, d_head]
     return values[..., node.heads(scene.model)[0], :]
 
 

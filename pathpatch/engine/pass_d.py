@@ -1,7 +1,7 @@
 """Pass D for many senders at once, on the part of the model that the receivers can change.
 
 Below the lowest receiver, and before the first receiver position, everything is as in pass B. Only
-the layers and positions after that (the suffix) are run, against the keys and values of pass B, and
+the steps and positions after that (the suffix) are run, against the keys and values of pass B, and
 the last layer at END only. Where the logits or the final residual stream receive at END, nothing is
 left to run.
 
@@ -18,35 +18,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pathpatch.engine.scene import Scene, Stored, _rotate, project, take
-from pathpatch.nodes import Model, Node
+from pathpatch.engine.scene import Scene, Stored, _rotate, project, steps_each, take
+from pathpatch.nodes import Node
 from pathpatch.prompts import END
 
 
 def pass_d(scene: Scene, stored: Stored) -> Float[Tensor, "sender batch d_model"]:
     """Run what the receivers can change. Returns: the state after the last layer at END."""
-    n_layers, end, pos = scene.model.cfg.n_layers, scene.tokens.at(END), scene.suffix()
+    end, pos = scene.tokens.at(END), scene.suffix()
     writes: dict[int, Stored] = {}  # depth -> the receivers there
     for node, value in stored.items():
         writes.setdefault(scene.depth(node), {})[node] = value
-        if scene.depth(node) == n_layers and node.at == END:
+        if scene.depth(node) == scene.steps() and node.at == END:
             return value[:, :, 0]  # [sender, batch, place, d_model], and END is its one place
     low, count = min(writes), len(next(iter(stored.values())))
     below = take(scene.resid[low], pos)  # [batch, pos, d_model]
     x = below.expand(count, -1, -1, -1).clone()  # [sender, batch, pos, d_model]
-    for depth in range(low, n_layers + 1):
+    for depth in range(low, scene.steps() + 1):
         inputs = writes.get(depth, {})
-        for node in [node for node in inputs if node.head is None]:
+        for node in [node for node in inputs if node.kind in ("resid_pre", "resid_post")]:
             _write(scene, node, inputs.pop(node), x)
-        if depth < n_layers:
-            x = x + _attention(scene, depth, x, pos, inputs)
-            if not scene.model.cfg.attn_only:
-                x = x + _only(scene.live(depth), partial(_mlp, scene.model.blocks[depth]), x)
+        if depth < scene.steps():
+            layer, mlp = divmod(depth, steps_each(scene.model))
+            x = x + (_mlp if mlp else _attention)(scene, layer, x, pos, inputs)
     rows, _ = scene.tokens.index(END)
     return x[:, rows, end - pos[:, 0]]  # END is so many positions after the start of the suffix
 
 
-def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored) -> Tensor:
+def _attention(scene: Scene, layer: int, x: Tensor, pos: Tensor, inputs: Stored) -> Tensor:
     """One attention layer over the suffix, with B's keys and values before it.
 
     x: the residual stream below the layer, [sender, batch, pos, d_model]. pos: which positions of
@@ -54,20 +53,21 @@ def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored)
 
     Returns: what the heads write, [sender, batch, pos, d_model].
     """
-    attn = scene.model.blocks[depth].attn
+    attn = scene.model.blocks[layer].attn
     every = torch.arange(int(pos[:, 0].max()), device=x.device)  # [before]: B's, in any prompt
 
     # Queries, keys and values in the suffix, where END can see them; receivers get their own.
-    here = {"q": scene.live(depth), "k": scene.live(), "v": scene.live()}  # each [batch, pos]
-    own = {kind: _only(here[kind], partial(project, scene, depth, kind), x) for kind in here}
+    here = {"q": scene.live(layer), "k": scene.live(), "v": scene.live()}  # each [batch, pos]
+    own = {kind: _only(here[kind], partial(project, scene, layer, kind), x) for kind in here}
     for node, value in inputs.items():
         for head in node.heads(scene.model):
             _write(scene, node, value, own[node.kind][..., head, :])
     q, k = (_rotate(scene, own[kind], pos) for kind in "qk")  # [sender, batch, pos, head, d_head]
 
     # The same of pass B before the suffix: no sender changes it, so it is computed once for all.
-    resid = scene.resid[depth, :, : len(every)]  # [batch, before, d_model]
-    before = {kind: project(scene, depth, kind, resid) for kind in "kv"}
+    below = layer * steps_each(scene.model)
+    resid = scene.resid[below, :, : len(every)]  # [batch, before, d_model]
+    before = {kind: project(scene, layer, kind, resid) for kind in "kv"}
     k_before = _rotate(scene, before["k"], every.expand(len(pos), -1))  # [batch, before, head, ...]
 
     to_before = torch.einsum("sbqhd,bkhd->sbhqk", q, k_before)
@@ -89,9 +89,16 @@ def _attention(scene: Scene, depth: int, x: Tensor, pos: Tensor, inputs: Stored)
     return _only(here["q"], attn.o, z.flatten(-2))
 
 
-def _mlp(block: Model, x: Tensor) -> Tensor:
-    """What the MLP of a layer writes, from the residual stream [..., d_model] below it."""
-    return block.mlp(block.ln2(x))
+def _mlp(scene: Scene, layer: int, x: Tensor, _: Tensor, inputs: Stored) -> Tensor:
+    """What one MLP writes, [sender, batch, pos, d_model].
+
+    The arguments are those of `_attention`. Receivers are set in a copy of the residual stream that
+    nothing else reads.
+    """
+    block, read = scene.model.blocks[layer], x.clone() if inputs else x
+    for node, value in inputs.items():
+        _write(scene, node, value, read)
+    return _only(scene.live(layer), lambda there: block.mlp(block.ln2(there)), read)
 
 
 def _only(live: Tensor, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

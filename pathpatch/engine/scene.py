@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, grid, mlps
+from pathpatch.nodes import LOGITS, Model, Node, Sets, mlps
 from pathpatch.prompts import END, Tokens
 
 Stored = dict[Node, Tensor]  # receiver -> its value [sender, batch, place, d_model or d_head]
@@ -35,7 +35,8 @@ class Layout:
         last = model.cfg.n_layers - 1
 
         def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
-            in_last = node.at is None and node.layer == last and node.kind in ("q", "resid_post")
+            kinds = ("q", "mlp_in", "resid_post")
+            in_last = node.at is None and node.layer == last and node.kind in kinds
             return in_last or node.kind == "logits"
 
         receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
@@ -43,19 +44,23 @@ class Layout:
         return Layout(model, tokens, receivers, no_mlps)
 
     def top(self) -> int:
-        """The depth of the highest receiver: a sender in that layer or above reaches none."""
+        """The depth of the highest receiver: a sender in that step or above reaches none."""
         return max(map(self.depth, self.receivers))
 
     def ends_in_c(self) -> bool:
         """Whether the state after the last layer at END receives, so that pass D has no work."""
-        last = self.model.cfg.n_layers
-        return any(self.depth(n) == last and n.at == END for n in self.receivers)
+        return any(self.depth(n) == self.steps() and n.at == END for n in self.receivers)
+
+    def steps(self) -> int:
+        """How many steps the model has, see `steps_each`."""
+        return steps_each(self.model) * self.model.cfg.n_layers
 
     def depth(self, node: Node) -> int:
-        """How many layers lie below the point where a receiver reads the residual stream."""
+        """How many steps lie below the point where a receiver reads the residual stream."""
         if node.layer is None:
-            return self.model.cfg.n_layers
-        return node.layer + (node.kind == "resid_post")
+            return self.steps()
+        each = steps_each(self.model)
+        return each * node.layer + {"mlp_in": 1, "resid_post": each}.get(node.kind, 0)
 
     def places(self, node: Node) -> Int[Tensor, "batch place"]:
         """The token indices of a node in every prompt: one, or all positions."""
@@ -100,7 +105,7 @@ class Scene(Layout):
 
     a: Run
     b: Run
-    resid: Float[Tensor, "depth batch pos d_model"]  # B's residual stream below layer `depth`
+    resid: Float[Tensor, "depth batch pos d_model"]  # B's residual stream below step `depth`
 
 
 def run_a_and_b(layout: Layout, x_new: Tokens, senders: Sets) -> Scene:
@@ -117,17 +122,29 @@ def run_a_and_b(layout: Layout, x_new: Tokens, senders: Sets) -> Scene:
 
 
 def stream(model: Model) -> list[Node]:
-    """The residual stream below every layer, and above the last."""
-    last = model.cfg.n_layers - 1
-    return [*grid(model, "resid_pre"), Node("resid_post", last)]
+    """The residual stream below every step, and above the last."""
+    layers, kinds = range(model.cfg.n_layers), ("resid_pre", "mlp_in")[: steps_each(model)]
+    return [*(Node(kind, i) for i in layers for kind in kinds), Node("resid_post", layers[-1])]
 
 
-def project(scene: Scene, depth: int, kind: str, x: Tensor) -> Float[Tensor, "... head d_head"]:
+def steps_each(model: Model) -> int:
+    """The steps of a layer, in which something is added to the residual stream: 0, its attention,
+    and 1, its MLP, which some models lack. They are counted through all layers."""
+    return 1 if model.cfg.attn_only else 2
+
+
+def first_step(model: Model, nodes: Sequence[Node]) -> int:
+    """The first step in which a set of senders writes; -1: before the first."""
+    each = steps_each(model)
+    return min(-1 if n.layer is None else each * n.layer + (n.kind == "mlp_out") for n in nodes)
+
+
+def project(scene: Scene, layer: int, kind: str, x: Tensor) -> Float[Tensor, "... head d_head"]:
     """Queries, keys or values of a layer from the residual stream [..., d_model] below it.
 
     kind: q, k or v.
     """
-    block = scene.model.blocks[depth]
+    block = scene.model.blocks[layer]
     flat = getattr(block.attn, kind)(block.ln1(x))  # [..., head * d_head]
     return flat.unflatten(-1, (scene.model.cfg.n_heads, -1))
 

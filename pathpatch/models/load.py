@@ -144,6 +144,7 @@ def native(
 
 def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.cfg.query_heads_per_kv = group
+    model.set_use_hook_mlp_in(True)  # without it a write there would be refused
     model.cfg.design = None  # `handmade.build` says here what it wrote
     model.cfg.longest = model.cfg.n_ctx  # tokens of a prompt; None: any number
     model.cfg.places = places(model)
