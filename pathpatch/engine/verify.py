@@ -95,12 +95,14 @@ class _Probe:
 
     @staticmethod
     def of(model: Model, prompts: Prompts, sets: dict[str, list[Node]]) -> "_Probe":
-        """Receivers are in every layer: the inputs of two heads, and the residual stream."""
+        """Receivers are in every layer: the inputs of two heads and of the MLP, and the residual
+        stream below and above."""
         layers, some = range(model.cfg.n_layers), {0, model.cfg.n_heads - 1}
         every = range(model.cfg.n_heads)  # in the lowest layer all heads, in others two
         doors = [(i, head) for i in layers for head in (some if i else every)]
         receivers = [Node(door, i, head) for i, head in doors for door in "qkv"]
-        receivers += [Node("resid_post", i) for i in layers]
+        kinds = ["resid_pre", *(["mlp_in"] if mlps(model) else []), "resid_post"]
+        receivers += [Node(kind, i) for i in layers for kind in kinds]
         layout = Layout(model, prompts.orig, receivers, mlps_frozen=False)
         scene = run_a_and_b(layout, prompts.new, list(sets.values()))
         return _Probe(scene, run(model, prompts.orig, reads=receivers), prompts, sets)
@@ -125,13 +127,15 @@ class _Probe:
 
     def pass_d(self) -> str:
         """The logits when receivers in the lowest layer hold noise: all inputs of heads, at all
-        positions and at one, and the residual stream, whose change must be seen in the end."""
+        positions and at one, then the input of the MLP, then the residual stream above; of these
+        two the change must be seen in the end."""
         middle = int(self.scene.tokens.at(END).min()) // 2
         lowest = [node for node in self.scene.receivers if node.layer == 0]
         doors = [node for node in lowest if node.head is not None]
-        stream = [node for node in lowest if node.head is None]
-        somewhere = [replace(node, at=middle) for node in doors]
-        return self._noisy(doors) or self._noisy(somewhere) or self._noisy(stream, moved=True)
+        reason = self._noisy(doors) or self._noisy([replace(node, at=middle) for node in doors])
+        for node in [node for node in lowest if node.kind in ("mlp_in", "resid_post")]:
+            reason = reason or self._noisy([node], moved=True)
+        return reason
 
     def _noisy(self, receivers: list[Node], moved: bool = False) -> str:
         scene, model = replace(self.scene, receivers=receivers), self.scene.model

@@ -3,11 +3,12 @@
 The first is of the untouched Hugging Face model. The second is of the wrapped one, and answers
 three questions at once with its rows: the logits must be those of the first; a later token must not
 change earlier logits (the padding of short prompts relies on it); and whatever is written at a kind
-of node must reach the logits.
+of node must reach the logits; at the input of an MLP it may do so through that MLP alone.
 """
 
 import copy
 import warnings
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -104,17 +105,18 @@ def longest_prompt(model: Model) -> int | None:
 
 
 @torch.no_grad()
-def deaf_and_odd_kinds(
+def deaf_kinds_and_odd_places(
     model: Model, ids: Int[Tensor, "batch pos"], expected: Float[Tensor, "batch pos vocab"]
-) -> tuple[frozenset[str], frozenset[str]]:
+) -> tuple[frozenset[str], Set[str]]:
     """Compare the wrapped model with the logits of the untouched one on the short prompts.
 
     Returns: the kinds of nodes of which nothing reaches the logits, so that a write is refused;
-    and those whose activations are laid out in another way, so that they cannot be used at all.
+    and the hook points that cannot be used at all: where the pass does not come, where activations
+    are laid out in another way, and the inputs of MLPs where more than the MLP reads them.
     Raises: PathPatchError when the logits differ, or when the model looks ahead.
     """
     kinds = sorted(WRITABLE)
-    rows = torch.cat([ids, *[ids[:1]] * len(kinds)])  # one more for each kind: there it is written
+    rows = torch.cat([ids, *[ids[:1]] * (len(kinds) + 1)])  # for each kind one where it is written
     tokens = Tokens(rows, {END: torch.full((len(rows),), rows.shape[1] - 1, device=rows.device)})
     odd: set[str] = set()
     plan = [
@@ -123,9 +125,10 @@ def deaf_and_odd_kinds(
         for node in _once_each_layer(model, kind)
         if node.is_in(model)
     ]
+    plan += _only_into_mlps(model, rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a write is ignored: this is what is found out here
-        logits, _ = attempt(model, tokens, plan)
+        logits, silent = attempt(model, tokens, plan)
     centred = expected - expected.mean(-1, keepdim=True)
     allowed = ROUNDING.get(expected.dtype, 0.1) * centred.abs().max()
     name = model.cfg.architecture
@@ -138,9 +141,28 @@ def deaf_and_odd_kinds(
     half = rows.shape[1] // 2
     if (logits[0, :half] - logits[1, :half]).abs().max() > allowed:
         raise PathPatchError(f"{name} is not causal: a later token changes earlier logits")
-    moved = (logits[len(ids) :] - logits[0]).abs().amax((1, 2))
+    *moved, leaked = (logits[len(ids) :] - logits[0]).abs().amax((1, 2))
     deaf = [k for k, much in zip(kinds, moved, strict=True) if much <= allowed / 100]
-    return frozenset(deaf), frozenset(odd)
+    odd |= set() if leaked <= allowed else {"mlp_in"}
+    return frozenset(deaf), silent | {node.hook for kind in odd for node in grid(model, kind)}
+
+
+def _only_into_mlps(model: Model, rows: Tensor) -> list[tuple[str, Step]]:
+    """In the last row noise at the inputs of all MLPs, and their outputs as in the first row: where
+    only the MLP reads its input, the logits are those of the first row."""
+    last, layout = len(rows) - 1, tuple(rows.shape)
+
+    def as_first(activation: Tensor) -> Tensor | None:
+        if activation.shape[:2] != layout:
+            return None
+        edited = activation.clone()
+        edited[last] = activation[0]
+        return edited
+
+    doors = [node for node in grid(model, "mlp_in") if node.is_in(model)]
+    outputs = [node for node in grid(model, "mlp_out") if node.is_in(model)]
+    plan: list[tuple[str, Step]] = [(node.hook, as_first) for node in outputs]
+    return plan + [(node.hook, _loud(last, layout, "mlp_in", set())) for node in doors]
 
 
 def _once_each_layer(model: Model, kind: str) -> list[Node]:

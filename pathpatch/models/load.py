@@ -14,7 +14,7 @@ from pathpatch.errors import PathPatchError
 from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.models.check import (
     check_original,
-    deaf_and_odd_kinds,
+    deaf_kinds_and_odd_places,
     longest_prompt,
     short_prompts,
     untouched_logits,
@@ -23,7 +23,7 @@ from pathpatch.models.devices import check_device
 from pathpatch.models.prepare import exact_rms_norms, ungroup
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
-from pathpatch.nodes import Model, grid, places
+from pathpatch.nodes import Model, places
 
 TINY = ("tiny-gpt2", "tiny-llama")
 
@@ -105,8 +105,8 @@ def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:
         model = _ready(model, tokenizer, group)
         model.cfg.model_name = name  # of some families the bridge has a name of its own
         model.cfg.longest = longest_prompt(model)
-        model.cfg.deaf, odd = deaf_and_odd_kinds(model, ids, expected)
-        model.cfg.places -= {node.hook for kind in odd for node in grid(model, kind)}
+        model.cfg.deaf, odd = deaf_kinds_and_odd_places(model, ids, expected)
+        model.cfg.places -= odd
     except PathPatchError:
         raise
     except Exception as error:  # what the two libraries raise here is of every class
