@@ -53,6 +53,8 @@ RECEIVERS = {
     "all positions": ["1.1.k", "2.2.v"],
     "one token": ["1.1.v@3"],
     "a state": ["1.resid_post@END"],
+    "MLPs": ["1.mlp_in@END", "2.mlp_in"],
+    "a state below": ["1.resid_pre@S2"],
     "the last state": ["2.resid_post@END"],
     "logits": ["logits@END"],
 }

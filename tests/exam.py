@@ -26,6 +26,11 @@ CASES = {
     "several layers": (["0.2@END"], ["1.0.q@END", "2.1.q@END", "2.resid_post@END"]),
     "all positions": (["0.1"], ["1.3.k", "2.3.v"]),
     "one token": (["0.1@2"], ["1.3.v@2"]),
+    "an MLP": (["0.1@END"], ["2.mlp_in@END"]),
+    "the MLP of its layer": (["1.0@S2", "0.mlp_out@S2"], ["1.mlp_in@S2"]),
+    "an MLP everywhere": (["embed"], ["1.mlp_in"]),
+    "an MLP and others": (["0.2@END"], ["1.mlp_in@END", "2.0.q@END", "2.1.v@END", "2.mlp_in@END"]),
+    "a stream below a layer": (["0.0@S2"], ["1.resid_pre@S2", "1.mlp_in@S2"]),
     "a residual stream on the way": (["0.3@END"], ["1.resid_post@END", "2.0.q@END"]),
 }
 

@@ -12,7 +12,7 @@ LongTensor [batch] means one position per prompt.
 Node kinds: embed (token embedding, before learned positions are added); q, k (both before the
 rotary embedding), v, pattern, z (per query head); kv.k, kv.v (the key or value vector that a group
 of query heads shares; "head" is then the key/value head); attn_out and mlp_out (biases included);
-resid_pre, resid_mid, resid_post; logits. Under grouped queries k and v mean the copy that one
+mlp_in (the MLP's own copy of resid_mid); resid_pre, resid_mid, resid_post; logits. Under grouped queries k and v mean the copy that one
 query head alone reads.
 """
 
@@ -322,7 +322,8 @@ def forward(weights: Weights, ids: Tensor, edits: Sequence[Edit] = ()) -> Trace:
             z = record("z", i, head, pattern @ v)
             attn_out = attn_out + record("head_out", i, head, z @ block.W_O[head])
         x = record("resid_mid", i, None, x + record("attn_out", i, None, attn_out))
-        mlp_out = record("mlp_out", i, None, block.mlp(block.mlp_norm(x)))
+        read = record("mlp_in", i, None, x)
+        mlp_out = record("mlp_out", i, None, block.mlp(block.mlp_norm(read)))
         x = record("resid_post", i, None, x + mlp_out)
     record("logits", None, None, weights.final_norm(x) @ weights.W_U)
 
@@ -358,8 +359,8 @@ def path_patch(
 ) -> Tensor:
     """Wang et al. 2022, Algorithm 1: logits [batch, pos, vocab] after path patching.
 
-    Senders are z, mlp_out or embed nodes; receivers are q, k, v, kv.k, kv.v, resid_post or
-    logits nodes. `frozen_mlps` says whether MLPs are nodes to freeze like the heads (True) or
+    Senders are z, mlp_out or embed nodes; receivers are q, k, v, kv.k, kv.v, mlp_in, resid_pre,
+    resid_post or logits nodes. `frozen_mlps` says whether MLPs are nodes to freeze like the heads (True) or
     part of the direct path, to recompute (False, as in the paper).
     """
     new = forward(weights, new_ids)  # pass A
@@ -412,8 +413,12 @@ def would_be_value(weights: Weights, terms: Sequence[Term], receiver: Node) -> T
     assert layer is not None
     if kind == "resid_post":
         return add_up([(source, term) for source, term in terms if source <= layer])
-    assert head is not None
+    if kind == "mlp_in":  # the MLP's own term is the last of its layer
+        return add_up([(source, term) for source, term in terms if source <= layer][:-1])
     below = [(source, term) for source, term in terms if source < layer]
+    if kind == "resid_pre":
+        return add_up(below)
+    assert head is not None
     return project(weights, kind, layer, head, add_up(below))
 
 

@@ -190,6 +190,7 @@ def questions(draw):
         *map(st.just, (None, False, True)),
     )
     mlp = st.builds(Node, st.just("mlp_out"), layer, none, no, at)
+    streams = ["resid_pre", "resid_post", *(["mlp_in"] * 2 if shape.d_mlp else [])]
     sender = st.one_of(
         st.builds(Node, st.just("z"), layer, head, no, at),
         st.builds(Node, st.just("embed"), none, none, no, at),
@@ -198,7 +199,7 @@ def questions(draw):
     receiver = st.one_of(
         st.builds(Node, st.sampled_from("qkv"), layer, head, no, at),
         st.builds(Node, st.sampled_from("kv"), layer, kv, yes, at),
-        st.builds(Node, st.just("resid_post"), layer, none, no, at),
+        st.builds(Node, st.sampled_from(streams), layer, none, no, at),
         st.sampled_from([Node("logits"), Node("logits", at="END")]),
     )
     senders = draw(st.lists(st.lists(sender, min_size=1, max_size=3), min_size=1, max_size=2))

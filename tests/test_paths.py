@@ -55,7 +55,9 @@ def questions(draw, n_heads: int, n_kv: int):
     receivers = st.one_of(
         st.builds(Node, st.sampled_from("qkv"), layer, head, plain, POSITIONS),
         st.builds(Node, st.sampled_from("kv"), layer, kv, shared, POSITIONS),
-        st.builds(Node, st.just("resid_post"), layer, none, plain, POSITIONS),
+        st.builds(
+            Node, st.sampled_from(["mlp_in", "resid_pre", "resid_post"]), layer, none, plain, POSITIONS
+        ),
         st.just(LOGITS),
     )
     lists = (st.lists(nodes, min_size=1, max_size=3, unique=True) for nodes in (senders, receivers))
