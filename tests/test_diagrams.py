@@ -150,6 +150,8 @@ QUESTIONS = {
     "two": (["0.2@END", "embed@END"], ["2.1.q@END", "1.3.v@END"], True),
     "end": (["1.0@END"], ["2.resid_post@END"], False),
     "middle": (["0.0@S2"], ["1.resid_post@S2"], False),
+    "MLP": (["0.0@S2", "1.1@END"], ["1.mlp_in@S2", "2.mlp_in@END"], False),
+    "below": (["0.0@S2"], ["0.resid_pre@S2", "2.resid_pre@S2"], False),
     "logits": (["2.2@END"], ["logits@END"], False),
     "shared": (["0.3@S1"], ["2.kv0.v@S1"], True),
 }
@@ -184,7 +186,7 @@ def test_every_value_and_stream_agrees_with_the_oracle(tiny: Tiny, case: str, sw
             assert (found - value).abs().max() < EXACT, (one.name, str(node))
             assert one.differs(node) == bool((found - before.value(node)).abs().max() > EXACT)
         for (name, (layer, place), at), changed in moved.items():
-            read = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 5: "resid_post"}.get(place)
+            read = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 4: "resid_mid", 6: "resid_post"}.get(place)
             if one.name == name and read:
                 key = (read, min(layer, 2), None)
                 index = pair.orig.at(at)[0]

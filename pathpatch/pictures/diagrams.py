@@ -23,8 +23,9 @@ HATCH = {"white": "#b8b8b8", SENDER["fc"]: "#d46a5a"}
 CHANGED, SAME = Style(color="black", lw=2.2), Style(color="#a0a0a0", lw=0.9)
 STYLE = {True: CHANGED, False: SAME}  # of a line: does it carry a change?
 HANDED = Style(color=RECEIVER["ec"], lw=1.4, linestyle=(0, (3, 2)))
-WRITERS = ("embed", "z", "mlp_out", "resid_post")  # what adds to the residual stream
-NAMES = {"z": "head", "q": "query", "k": "key", "v": "value", "mlp_out": "MLP"}
+WRITERS = ("embed", "resid_pre", "z", "mlp_out", "resid_post")  # what adds to the residual stream
+NAMES = {"z": "head", "q": "query", "k": "key", "v": "value"}
+NAMES |= {"mlp_in": "input of MLP", "mlp_out": "MLP"}
 FROM = {"C frozen": " (B)", "C patched": " (A)", "D patched": " (C)"}
 DONE = {"C": ", sender patched", "D": ", receiver patched"}
 # In inches: the book's page, a line of text and a bold character in it, and how far from a box
@@ -149,11 +150,11 @@ class Drawing:
             y = end
 
     def _reads(self, axes: Axes, one: Pass, node: Node) -> None:
-        """What goes into a box: its stream, and for a head what it attends to."""
+        """What goes into a box: its stream or its own input, and for a head what it attends to."""
         i, (x, _), inputs = stage(node), self.center[node], self.data.inputs(node)
         y, half = self.bottom[i], self.box_width / 2
         side = x - half, y + 0.15
-        if node.kind != "embed" and not any(n.kind == "q" for n in inputs):
+        if node.kind != "embed" and not any(n.kind in ("q", "mlp_in") for n in inputs):
             style = STYLE[one.stream_differs(i, node.at)]
             arrow(axes, (self.rail[node.at], y - OUT), (x, y - OUT), (x, y), **style)
         for n in inputs:

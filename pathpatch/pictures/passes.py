@@ -16,7 +16,8 @@ from pathpatch.pictures.readout import Show, readout
 from pathpatch.prompts import Prompts, Tokens
 
 LOOKS = 0.1  # the least attention weight with which a head is said to look somewhere
-STAGES = {"embed": 0, "q": 1, "k": 1, "v": 1, "z": 2, "mlp_out": 3, "resid_post": 4, "logits": 5}
+STAGES = {"embed": 0, "resid_pre": 0, "q": 1, "k": 1, "v": 1, "z": 2}
+STAGES |= {"mlp_in": 3, "mlp_out": 4, "resid_post": 5, "logits": 6}
 
 At: TypeAlias = str | int | None  # a position: a label, or the index of a token; never None here
 Stage: TypeAlias = tuple[int, int]  # a layer, and a place in it (STAGES)
@@ -118,7 +119,10 @@ class FourPasses:
     passes: list[Pass]
 
     def inputs(self, head: Node) -> list[Node]:
-        """What a head reads, of the nodes: its own query, keys and values there or earlier."""
+        """What a head reads, of the nodes: its own query, keys and values there or earlier. What
+        an MLP reads: its own input there."""
+        if head.kind == "mlp_out":
+            return [node for node in self.nodes if node == replace(head, kind="mlp_in")]
         if head.kind != "z":
             return []
         model, here, found = self.passes[0].model, self.positions.index(head.at), []
@@ -175,11 +179,12 @@ def four_passes(
 def _stream(model: Model, where: Stage, at: At) -> list[Node]:
     """The nodes whose sum the nodes of a stage read; nothing is below embeddings."""
     layer, place = where
-    if place == STAGES["embed"]:
-        return []
+    if place == STAGES["resid_pre"]:  # of the embeddings too, which have no layer (-1)
+        below = Node("resid_post", layer - 1, at=at) if layer > 0 else Node("embed", at=at)
+        return [below] if layer >= 0 else []
     if place == STAGES["logits"]:
         return [Node("resid_post", model.cfg.n_layers - 1, at=at)]
-    kinds = ["resid_pre", "attn_out", "mlp_out"][: max(1, place - 1)]
+    kinds = ["resid_pre", "attn_out", "mlp_out"][: (place + 1) // 2]
     return [Node(kind, layer, at=at) for kind in kinds if kind != "mlp_out" or mlps(model)]
 
 
