@@ -12,8 +12,8 @@ LongTensor [batch] means one position per prompt.
 Node kinds: embed (token embedding, before learned positions are added); q, k (both before the
 rotary embedding), v, pattern, z (per query head); kv.k, kv.v (the key or value vector that a group
 of query heads shares; "head" is then the key/value head); attn_out and mlp_out (biases included);
-mlp_in (the MLP's own copy of resid_mid); resid_pre, resid_mid, resid_post; logits. Under grouped queries k and v mean the copy that one
-query head alone reads.
+mlp_in (the MLP's own copy of resid_mid); resid_pre, resid_mid, resid_post; logits. Under grouped
+queries k and v mean the copy that one query head alone reads.
 """
 
 import math
@@ -360,8 +360,8 @@ def path_patch(
     """Wang et al. 2022, Algorithm 1: logits [batch, pos, vocab] after path patching.
 
     Senders are z, mlp_out or embed nodes; receivers are q, k, v, kv.k, kv.v, mlp_in, resid_pre,
-    resid_post or logits nodes. `frozen_mlps` says whether MLPs are nodes to freeze like the heads (True) or
-    part of the direct path, to recompute (False, as in the paper).
+    resid_post or logits nodes. `frozen_mlps` says whether MLPs are nodes to freeze like the heads
+    (True) or part of the direct path, to recompute (False, as in the paper).
     """
     new = forward(weights, new_ids)  # pass A
     orig = forward(weights, ids)  # pass B

@@ -59,7 +59,6 @@ EMBED = Node("embed")
 LINE = "points on the line"
 INPUT = "MLPs"
 REDRAWN = "noise"
-INTO_MLPS = "edges into MLPs"
 
 
 @dataclass(frozen=True)
@@ -210,21 +209,14 @@ def theirs_on_the_line(ends: list[int], steps: int) -> Callable[..., Any]:
     return line
 
 
-def mlp_input(model: Model, asked: Any, embed: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-    """The gradient of the logit difference at the input and the output of an MLP."""
-    out, before = Node("mlp_out", layer), [Node("resid_pre", layer), Node("attn_out", layer)]
-    writes = {EMBED: embed}
+def slope_at_input(model: Model, prompts: Prompts, embed: Tensor, layer: int) -> Tensor:
+    """The gradient of the logit difference where the MLP of a layer reads."""
+    node = Node("mlp_in", layer)
 
     def of(logits: Tensor) -> Tensor:
-        return logit_diff(logits, asked)
+        return logit_diff(logits, prompts)
 
-    slope = gradients(model, asked.orig, of, nodes=[out], writes=writes)[out]
-    found = run(model, asked.orig, reads=before, writes=writes)
-    with torch.enable_grad():
-        middle = (found[before[0]] + found[before[1]]).requires_grad_()
-        block = model.blocks[layer]
-        (back,) = torch.autograd.grad((block.mlp(block.ln2(middle)) * slope).sum(), middle)
-    return back, slope
+    return gradients(model, prompts.orig, of, nodes=[node], writes={EMBED: embed})[node]
 
 
 def written(model: Model, prompts: Prompts, sender: str) -> Tensor:
@@ -241,39 +233,6 @@ def embeddings(model: Model, prompts: Prompts, points: list[float]) -> list[Tens
     return [new + point * (orig - new) for point in points]
 
 
-def estimated_into_mlps(
-    model: Model, prompts: Prompts, senders: list[str], points: list[float]
-) -> np.ndarray:
-    """[sender, layer]: the change of a sender times the gradient where the MLP reads it."""
-    layers = range(model.cfg.n_layers)
-    lines = embeddings(model, prompts, points)
-    slopes = [sum(mlp_input(model, prompts, e, i)[0] for e in lines) / len(lines) for i in layers]
-    changes = [written(model, prompts, sender) for sender in senders]
-    return np.array([[(c * s).flatten(1).sum(1).mean() for s in slopes] for c in changes])
-
-
-def exact_into_mlps(model: Model, prompts: Prompts, senders: list[str]) -> np.ndarray:
-    """[sender, layer]: all frozen but the MLP, which hands on what it makes of the change."""
-    nodes, outs = FROZEN["heads+mlps"](model), [Node("mlp_out", i) for i in range(3)]
-    b = run(model, prompts.orig, reads=[*nodes, LOGITS])
-    a = run(model, prompts.new, reads=senders)
-    table = []
-    for sender in senders:
-        row = []
-        for out in outs:
-            writes = {node: b[node] for node in nodes if node not in (out, Node.parse(sender))}
-            writes[Node.parse(sender)] = a[sender]
-            if str(out) == sender:
-                row.append(0.0)  # an MLP does not read itself
-                continue
-            made = run(model, prompts.orig, reads=[out], writes=writes)
-            patched = run(model, prompts.orig, reads=[LOGITS], writes=made)[LOGITS]
-            change = logit_diff(patched, prompts) - logit_diff(b[LOGITS], prompts)
-            row.append(float(change.mean()))
-        table.append(row)
-    return np.array(table)
-
-
 def known(theirs: Any, ours: Any) -> tuple[Any, Any]:
     """Only where their graph has an edge."""
     theirs = np.array(theirs, dtype=float)
@@ -282,30 +241,30 @@ def known(theirs: Any, ours: Any) -> tuple[Any, Any]:
 
 
 def edge_scores(asked: dict[str, Any], model: Model, prompts: Prompts) -> Iterator[Compared]:
-    senders, steps = asked["senders"], asked.get("steps", 0)
-    exact, columns = asked["name"] == "exact edges", []
-    line = theirs_on_the_line(list(range(steps)), steps)
-    why = LINE if steps else ""
-    for receiver in asked["receivers"]:
-        ends = {"senders": senders, "receivers": [receiver]}
-        if exact:
-            frozen, options = FROZEN["heads+mlps"](model), SweepOptions(quiet=True)
-            found = path_sweep(model, prompts, **ends, frozen=frozen, options=options)
-        elif steps:
-            with patch.object(attribution, "_line", line):
-                found = edge_attribution(model, prompts, **ends, steps=steps)
-        else:
-            found = edge_attribution(model, prompts, **ends)
-        columns.append((found.patched - found.base).mean(1))
-    yield Compared(asked["name"], *known(asked["scores"], np.stack(columns, 1)), why)
-    points = [k / steps for k in range(steps)] if steps else [1.0]
-    if exact:
-        ours = exact_into_mlps(model, prompts, senders)
+    """Into heads and the end, and into MLPs."""
+    into_mlps = [f"{i}.mlp_in" for i in range(model.cfg.n_layers)]
+    why = LINE if asked.get("steps") else ""
+    for name, key, receivers in (
+        (asked["name"], "scores", asked["receivers"]),
+        (asked["name"].replace("edges", "edges into MLPs"), "scores_into_mlps", into_mlps),
+    ):
+        ours = [mean_change(asked, model, prompts, receiver) for receiver in receivers]
+        yield Compared(name, *known(asked[key], np.stack(ours, 1)), why)
+
+
+def mean_change(asked: dict[str, Any], model: Model, prompts: Prompts, receiver: str) -> np.ndarray:
+    """Of every sender to one receiver, exact or estimated."""
+    ends, steps = {"senders": asked["senders"], "receivers": [receiver]}, asked.get("steps", 0)
+    if asked["name"] == "exact edges":
+        frozen, options = FROZEN["heads+mlps"](model), SweepOptions(quiet=True)
+        found = path_sweep(model, prompts, **ends, frozen=frozen, options=options)
+        assert found.about.engine == "fast"
+    elif steps:
+        with patch.object(attribution, "_line", theirs_on_the_line(list(range(steps)), steps)):
+            found = edge_attribution(model, prompts, **ends, steps=steps)
     else:
-        ours = estimated_into_mlps(model, prompts, senders, points)
-    name = asked["name"].replace("edges", "edges into MLPs")
-    why = ", ".join(filter(None, [why, INTO_MLPS]))
-    yield Compared(name, *known(asked["scores_into_mlps"], ours), why)
+        found = edge_attribution(model, prompts, **ends)
+    return (found.patched - found.base).mean(1)
 
 
 def node_scores(asked: dict[str, Any], model: Model, prompts: Prompts) -> Iterator[Compared]:
@@ -315,7 +274,8 @@ def node_scores(asked: dict[str, Any], model: Model, prompts: Prompts) -> Iterat
         lines, found = embeddings(model, prompts, points), []
         for sender in senders:
             change = written(model, prompts, sender)
-            slopes = [mlp_input(model, prompts, e, Node.parse(sender).layer)[0] for e in lines]
+            layer = Node.parse(sender).layer
+            slopes = [slope_at_input(model, prompts, e, layer) for e in lines]
             found.append(np.mean([(change * s).flatten(1).sum(1).mean() for s in slopes]))
         yield Compared(asked["name"], asked["scores"], found, INPUT)
         return

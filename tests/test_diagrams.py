@@ -145,6 +145,8 @@ def test_queries_and_keys_in_words():
     assert in_words(norm.design, Node.parse("2.0@END"), found[0]) == "say: 3 Anna\n+ Brian"
 
 
+# What the nodes at a place in a layer read, as the oracle calls it.
+PLACES = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 4: "resid_mid", 6: "resid_post"}
 QUESTIONS = {
     "key": (["0.1@S2", "0.mlp_out@S2"], ["2.0.k@S2"], False),
     "two": (["0.2@END", "embed@END"], ["2.1.q@END", "1.3.v@END"], True),
@@ -186,7 +188,7 @@ def test_every_value_and_stream_agrees_with_the_oracle(tiny: Tiny, case: str, sw
             assert (found - value).abs().max() < EXACT, (one.name, str(node))
             assert one.differs(node) == bool((found - before.value(node)).abs().max() > EXACT)
         for (name, (layer, place), at), changed in moved.items():
-            read = {1: "resid_pre", 2: "resid_pre", 3: "resid_mid", 4: "resid_mid", 6: "resid_post"}.get(place)
+            read = PLACES.get(place)
             if one.name == name and read:
                 key = (read, min(layer, 2), None)
                 index = pair.orig.at(at)[0]

@@ -37,6 +37,7 @@ def test_agrees_with_the_oracle_and_matters(tiny: Tiny, case: str, edges: bool, 
     assert moved > 1e-3
 
 
+STREAM = ["mlp_in", "resid_pre", "resid_post"]
 POSITIONS = st.sampled_from([None, "IO", "S1", "S1+1", "S2", "END", 0, 3])
 
 
@@ -55,9 +56,7 @@ def questions(draw, n_heads: int, n_kv: int):
     receivers = st.one_of(
         st.builds(Node, st.sampled_from("qkv"), layer, head, plain, POSITIONS),
         st.builds(Node, st.sampled_from("kv"), layer, kv, shared, POSITIONS),
-        st.builds(
-            Node, st.sampled_from(["mlp_in", "resid_pre", "resid_post"]), layer, none, plain, POSITIONS
-        ),
+        st.builds(Node, st.sampled_from(STREAM), layer, none, plain, POSITIONS),
         st.just(LOGITS),
     )
     lists = (st.lists(nodes, min_size=1, max_size=3, unique=True) for nodes in (senders, receivers))

@@ -150,13 +150,15 @@ class Wiring:
 
 def _links(circuit: Circuit) -> Iterator[Link]:
     """A query belongs to the head's box at its position; a key or value to all boxes of its head:
-    the key of 23.3 at S2 is read by 23.3 at END. A head that only receives gets a box too."""
+    the key of 23.3 at S2 is read by 23.3 at END. A head that only receives gets a box too. What an
+    MLP reads and what it writes are one box."""
     edges = [(edge, Node.parse(edge.sender), Node.parse(edge.receiver)) for edge in circuit.edges]
     boxes = [sender for _, sender, _ in edges]
     boxes += [replace(node, kind="z") for _, _, node in edges if node.kind == "q"]
     for edge, sender, receiver in edges:
         door = receiver.kind if receiver.kind in DOORS else ""
-        ends = [replace(receiver, kind="z") if door else receiver]
+        kinds = dict.fromkeys(DOORS, "z") | {"mlp_in": "mlp_out"}
+        ends = [replace(receiver, kind=kinds.get(receiver.kind, receiver.kind))]
         if door in ("k", "v"):
             head = ends[0].everywhere()
             ends = [node for node in boxes if node.everywhere() == head] or ends
