@@ -35,7 +35,7 @@ class Exercise:
     def about(self) -> str:
         """How long, how much, of which kind."""
         points = "1 point" if self.points == 1 else f"{self.points} points"
-        return f"{self.minutes} min, {points}, {self.kind}"
+        return f"about {self.minutes} min, {points}, {self.kind}"
 
     @property
     def chapter(self) -> str:

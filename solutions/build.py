@@ -12,7 +12,11 @@ from solutions.source import FOLDER, Task, read, stems, stub, tasks
 
 ROOT = FOLDER.parent
 SHOWN = ("Goal", "Out of scope", "Marking")
-WORDS = {"difficulty": "Difficulty {} of 5", "importance": "importance {}", "minutes": "{} minutes"}
+WORDS = {
+    "difficulty": "Difficulty {} of 5",
+    "importance": "importance {}",
+    "minutes": "about {} minutes",
+}
 
 
 def outputs() -> dict[Path, str]:

@@ -11,6 +11,7 @@
 #
 # Write each function, then run its check.
 # A check says what it called, what came back, and what should have.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -20,7 +21,7 @@ from pathpatch import Node, heads, run, toy
 # ## 1.1 One term of a sum
 #
 # A receiver reads the sum $R = p + q + h$, and none of the three depends on another.
-# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 7$, $q = 3$, $h = 5$.
+# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 10$, $q = 3$, $h = 5$.
 # The sender is $h$.
 # What is $R$ in pass B, what does pass C find, and what would you write if you overwrote $R$ with its value on $x_\text{new}$?
 #
@@ -44,7 +45,7 @@ def by_hand() -> dict[str, int]:
     Returns: a dict with the keys "pass B", "pass C" and "overwrite R".
     """
     # solution
-    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 5, "overwrite R": 7 + 3 + 5}
+    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 5, "overwrite R": 10 + 3 + 5}
     # end of solution
 
 

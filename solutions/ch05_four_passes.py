@@ -10,6 +10,7 @@
 # # Exercises for chapter 5: four passes
 #
 # Each exercise stands alone: none needs another one to be solved.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -154,6 +155,7 @@ check(pass_d)
 #
 # `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
 # `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
+# A point may have two names, and `hook.name` may be the other one: a function has to know its layer by itself.
 #
 # **Goal.** The logits of pass D at all positions of each prompt, up to its END.
 #

@@ -8,6 +8,8 @@
 
 # %% [markdown]
 # # Exercises for chapter 6: choosing receivers
+#
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint

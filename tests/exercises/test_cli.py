@@ -42,7 +42,7 @@ def test_the_list_shows_state_time_and_tries(say, own_desk):
         code, out = say(*words)
         assert code == 0
         assert f"Chapter 5: {own_desk}/ch05_four_passes.py, or .ipynb" in out
-        assert "  [ ] 5.2  Write pass C (15 min, 3 points, implement)" in out
+        assert "  [ ] 5.2  Write pass C (about 15 min, 3 points, implement)" in out
     progress.record("5.2", state="failed", tries=2)
     progress.record("5.3", state="passed", tries=1, hints=3)
     progress.record("5.4", hints=1)
