@@ -15,7 +15,7 @@ from exercises import progress
 from exercises.__main__ import main
 
 ROOT = Path(__file__).parent.parent.parent
-ANSWER = '    return {"pass B": 5, "pass C": 8, "overwrite R": 15}\n'
+ANSWER = '    return {"pass B": 5, "pass C": 8, "overwrite R": 18}\n'
 STUB = '    raise NotImplementedError("1.1 is not written yet")\n'
 
 
