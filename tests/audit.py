@@ -57,9 +57,8 @@ def answers(sample: bool) -> Figures:
 def edits(sample: bool) -> Figures:
     """Every small edit of every solution, judged; those that pass, on 200 other inputs"""
     words = ["--every", "40"] if sample else []
-    out = say(
-        "tests/mutants/edits.py", *words, cwd=ROOT, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    )
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    out = say("tests/mutants/edits.py", *words, cwd=ROOT, PYTHONPATH=path)
     names = ("edits", "named", "rejected", "equal", "pass")
     rows = [[int(x) for x in row.split()[1:]] for row in out.splitlines() if row[:1].isdigit()]
     return dict(zip(names, map(sum, zip(*rows, strict=True)), strict=True))

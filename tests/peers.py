@@ -55,10 +55,11 @@ TABLE = Path(__file__).parents[1] / "book" / "data" / "peers.json"
 FILES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 EXACT = 1e-10  # in float64, in units of the values
 EMBED = Node("embed")
-LINE = "their points on the line from x_new to x_orig, put in the place of ours"
-INPUT = "the gradient at the input of an MLP, not at its output; computed from our parts"
-REDRAWN = "their second pass draws other noise than their first; computed from our parts"
-INTO_MLPS = "an MLP does not receive here; computed from our parts"
+# How a definition of theirs differs: book/a_peers.md says it under these words.
+LINE = "points on the line"
+INPUT = "MLPs"
+REDRAWN = "noise"
+INTO_MLPS = "edges into MLPs"
 
 
 @dataclass(frozen=True)
@@ -303,7 +304,7 @@ def edge_scores(asked: dict[str, Any], model: Model, prompts: Prompts) -> Iterat
     else:
         ours = estimated_into_mlps(model, prompts, senders, points)
     name = asked["name"].replace("edges", "edges into MLPs")
-    why = "; ".join(filter(None, [why, INTO_MLPS]))
+    why = ", ".join(filter(None, [why, INTO_MLPS]))
     yield Compared(name, *known(asked["scores_into_mlps"], ours), why)
 
 

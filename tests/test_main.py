@@ -235,10 +235,8 @@ def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file, capsys):
 class Long:
     """A sweep that takes many seconds, in many blocks; to be stopped, in another process."""
 
-    PROMPTS = 480  # 15 blocks
-
-    def __init__(self, folder: Path) -> None:
-        rows = [dict(pair) for pair in PAIRS for _ in range(self.PROMPTS // 2)]
+    def __init__(self, folder: Path, prompts: int = 480) -> None:
+        rows = [dict(pair) for pair in PAIRS for _ in range(prompts // 2)]
         (folder / "many.json").write_text(json.dumps(rows))
         self.folder = folder
 
@@ -285,10 +283,10 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped(tmp_path):
 
 
 def test_ctrl_c_ends_a_sweep_and_keeps_whole_blocks(tmp_path):
-    long = Long(tmp_path)
+    long = Long(tmp_path, 2400)  # half a minute, so that it cannot end before it is stopped
     process, error = long.interrupt("out", signal.SIGINT)
-    assert process.returncode == 130
-    assert b"literal engine, 18 senders on 480 prompts" in error, "the cost comes first"
+    assert process.returncode == 130, error
+    assert b"literal engine, 18 senders on 2400 prompts" in error, "the cost comes first"
     assert b"stopped; the same command goes on from the last finished block" in error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["blocks"]
     kept = [path.name for path in (tmp_path / "out" / "blocks").iterdir()]
@@ -489,10 +487,7 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
         (["--nodes", "0.1@S3"], "no position 'S3'"),
         (["--nodes", "0.1", "--over", "none.json"], "cannot read prompts from none.json"),
         (["--nodes", "0.1", "--over", "{file}"], "find no prompt of their template in `over`"),
-        (
-            ["--nodes", "0.1", "--prompts", "none.json"],
-            "'none.json' is neither a file",
-        ),
+        (["--nodes", "0.1", "--prompts", "none.json"], "'none.json' is neither a file"),
         (["--circuit", "none.json"], "cannot read a circuit from none.json"),
         (["--circuit", "{file}"], "does not hold a circuit"),
         (["--circuit", "{empty}"], "the circuit has no heads that send"),

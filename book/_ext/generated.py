@@ -114,11 +114,11 @@ def families() -> str:
 
 def peers() -> str:
     """A row for each thing that another project computed and this library gives too."""
-    rows = ["| whose code | what | numbers | largest difference | differs from ours |"]
+    rows = ["| whose | what | numbers | apart | differs in |"]
     rows.append("| --- | --- | --: | --: | --- |")
     for row in json.loads((BOOK / "data" / "peers.json").read_text(encoding="utf-8")):
         apart = row["apart"].replace("-", "\N{MINUS SIGN}")
-        project = row["repository"].split(" ")[0]
+        project = row["repository"].split(" ")[0].split("/")[-1]
         cells = (project, row["what"], f"{row['numbers']:,}", apart, row["why"])
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
