@@ -118,7 +118,7 @@ def test_all_can_be_reset_and_all_is_kept(say, own_desk):
 
 
 def test_next_says_what_to_do_now(say):
-    assert say("next")[1].startswith("Now begin 1.1 One term of a sum (5 min")
+    assert say("next")[1].startswith("Now begin 1.1 One term of a sum (about 5 min")
     progress.record("1.1", state="passed", tries=1)
     progress.record("1.2", state="failed", tries=1)
     assert say("next")[1].startswith("Now go on with 1.2")
