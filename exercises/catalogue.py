@@ -17,6 +17,7 @@ class Exercise:
     """One exercise, without its solution.
 
     id: chapter and number ("5.2"). stem: its file. function: what the learner writes.
+    another_way: a sentence for who has solved it.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Exercise:
     points: int
     hints: list[str]
     helps: list[str]
+    another_way: str
 
     @property
     def about(self) -> str:

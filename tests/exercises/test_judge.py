@@ -54,9 +54,20 @@ def with_model(model, *, slip):
 
 
 def test_a_right_answer_passes_and_says_on_how_many_calls(ask):
-    assert ask(lambda: 1).text == "1.1 by_hand: right, on the call."
+    assert ask(lambda: 1).text.startswith("1.1 by_hand: right, on the call.\n")
     double = lambda x, *, slip: 2 * x  # noqa: E731
-    assert ask(lambda x: 2.0 * x, double, (1,), (2,)).text.endswith("right, on all 2 calls.")
+    assert ask(lambda x: 2.0 * x, double, (1,), (2,)).text.startswith(
+        "1.1 by_hand: right, on all 2 calls.\n"
+    )
+
+
+def test_after_a_pass_there_is_another_way_and_a_solution_if_this_copy_has_them(ask, monkeypatch):
+    way, place = ask(lambda: 1).text.splitlines()[1:]
+    assert way.startswith("  Another way: Pass C differs from pass B in one term")
+    assert place == "  To compare: 1.1 in solutions/ch01_sum.py."
+    monkeypatch.setattr("exercises.checks.judge.SOLUTIONS", Path("none"))
+    assert ask(lambda: 1).text.splitlines()[1:] == [way]
+    assert "way" not in ask(lambda: 2).text
 
 
 @pytest.mark.parametrize(
