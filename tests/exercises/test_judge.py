@@ -589,7 +589,7 @@ def stops():
 def loops():
     while True:
         pass
-for function in (by_hand, loops, by_hand, stops, by_hand):
+for function in (loops, by_hand, stops, by_hand):
     print(judge(exercises()["1.1"], function, limit=0.5).state)
 """
 
@@ -598,7 +598,7 @@ def test_where_a_process_cannot_be_copied_each_session_has_its_own():
     environment = os.environ | {"EXERCISES_NO_FORK": "1"}
     command = [sys.executable, "-c", ALONE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["passed", "failed", "passed", "failed", "passed"], done.stderr
+    assert done.stdout.split() == ["failed", "passed", "failed", "passed"], done.stderr
 
 
 def test_there_is_one_room():
