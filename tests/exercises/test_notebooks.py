@@ -11,11 +11,10 @@ from solutions.build import filled_notebook
 from solutions.source import read, stems
 
 FIRST, *OTHERS = stems()
+LATER = [pytest.param(stem, marks=pytest.mark.audit) for stem in OTHERS]
 
 
-@pytest.mark.parametrize(
-    "stem", [FIRST, *(pytest.param(s, marks=pytest.mark.audit) for s in OTHERS)]
-)
+@pytest.mark.parametrize("stem", [FIRST, *LATER])
 def test_the_notebooks_of_a_chapter_run(stem, tmp_path):
     solved = read(stem)
     for cell in solved.cells:
