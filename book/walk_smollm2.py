@@ -1,5 +1,7 @@
 """The sweeps of chapter 7: the walk backward through SmolLM2-135M, into data/walk_smollm2.npz.
 
+The direct effects are written a second time, for the exercises: `exercises.measured`.
+
     python book/walk_smollm2.py                       all of them, and the file
     python book/walk_smollm2.py logits@END 23.3.v@S2   only these receivers, no file yet
 
@@ -15,6 +17,7 @@ from random import Random
 import numpy as np
 from tqdm import tqdm
 
+from exercises import measured
 from pathpatch import (
     Effects,
     SweepOptions,
@@ -120,3 +123,5 @@ if __name__ == "__main__":
     tables = {receiver: sweep_in_groups(model, prompts, receiver) for receiver in asked}
     if not sys.argv[1:]:
         save(tables)
+        orders = [pair.group.split()[0] for pair in prompts.pairs]
+        measured.save(tables["logits@END"], orders)

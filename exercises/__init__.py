@@ -28,7 +28,10 @@ def check(function: Callable[..., Any]) -> Any:
 
 
 def hint(name: str) -> None:
-    """Print the next hint of an exercise: a question, then the approach, then a line of code."""
+    """Print the next hint of an exercise: a question, then the approach, then a line of code.
+
+    After a check that failed, what often goes wrong comes first, by what one sees.
+    """
     from exercises import hints
 
     hints.hint(name)

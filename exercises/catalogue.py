@@ -17,6 +17,7 @@ class Exercise:
     """One exercise, without its solution.
 
     id: chapter and number ("5.2"). stem: its file. function: what the learner writes.
+    another_way: a sentence for who has solved it.
     """
 
     id: str
@@ -30,12 +31,13 @@ class Exercise:
     points: int
     hints: list[str]
     helps: list[str]
+    another_way: str
 
     @property
     def about(self) -> str:
         """How long, how much, of which kind."""
         points = "1 point" if self.points == 1 else f"{self.points} points"
-        return f"{self.minutes} min, {points}, {self.kind}"
+        return f"about {self.minutes} min, {points}, {self.kind}"
 
     @property
     def chapter(self) -> str:

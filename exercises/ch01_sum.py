@@ -3,6 +3,7 @@
 #
 # Write each function, then run its check.
 # A check says what it called, what came back, and what should have.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -12,10 +13,10 @@ from pathpatch import Node, heads, run, toy
 # %% [markdown]
 # ## 1.1 One term of a sum
 #
-# *By hand. Difficulty 1 of 5, importance 5, 5 minutes, 1 point.*
+# *By hand. Difficulty 1 of 5, importance 5, about 5 minutes, 1 point.*
 #
 # A receiver reads the sum $R = p + q + h$, and none of the three depends on another.
-# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 7$, $q = 3$, $h = 5$.
+# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 10$, $q = 3$, $h = 5$.
 # The sender is $h$.
 # What is $R$ in pass B, what does pass C find, and what would you write if you overwrote $R$ with its value on $x_\text{new}$?
 #
@@ -41,7 +42,7 @@ check(by_hand)
 # %% [markdown]
 # ## 1.2 The same by code
 #
-# *Implement. Difficulty 2 of 5, importance 5, 15 minutes, 3 points.*
+# *Implement. Difficulty 2 of 5, importance 5, about 15 minutes, 3 points.*
 #
 # Now let a model do the sum.
 # You get a toy, its prompts, a sender and a receiver, and return what the receiver holds in pass C.
@@ -74,7 +75,7 @@ check(r_in_pass_c)
 # %% [markdown]
 # ## 1.3 Five treatments
 #
-# *Implement. Difficulty 2 of 5, importance 5, 20 minutes, 3 points.*
+# *Implement. Difficulty 2 of 5, importance 5, about 20 minutes, 3 points.*
 #
 # The toy of this chapter: $p = a + h$, $R = p + q + h$, $y = 10R + h$.
 # You get $a$, $q$ and $h$ on $x_\text{orig}$ and on $x_\text{new}$.

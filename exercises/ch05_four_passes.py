@@ -2,6 +2,7 @@
 # # Exercises for chapter 5: four passes
 #
 # Each exercise stands alone: none needs another one to be solved.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -11,7 +12,7 @@ from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
 # %% [markdown]
 # ## 5.1 Predict the sign
 #
-# *Predict, then run. Difficulty 2 of 5, importance 4, 15 minutes, 3 points.*
+# *Predict, then run. Difficulty 2 of 5, importance 4, about 15 minutes, 3 points.*
 #
 # In the IOI machine, 0.0 notices at S2 that a name is repeated, 1.0 carries that to END, and the movers 2.0 and 2.1 then look at the other name and say it.
 # In `negative`, 2.2 looks where the movers look and writes *against* the name.
@@ -47,7 +48,7 @@ check(signs)
 # %% [markdown]
 # ## 5.2 Write pass C
 #
-# *Implement. Difficulty 2 of 5, importance 5, 15 minutes, 3 points.*
+# *Implement. Difficulty 2 of 5, importance 5, about 15 minutes, 3 points.*
 #
 # Passes A and B are given, as runs that read all you need.
 # Pass C runs $x_\text{orig}$ with the frozen nodes at their values from B, but for the senders, which get theirs from A; it reads the receivers.
@@ -78,7 +79,7 @@ check(pass_c)
 # %% [markdown]
 # ## 5.3 Write pass D
 #
-# *Implement. Difficulty 2 of 5, importance 5, 10 minutes, 2 points.*
+# *Implement. Difficulty 2 of 5, importance 5, about 10 minutes, 2 points.*
 #
 # Pass C has stored a value for each receiver.
 # Pass D runs $x_\text{orig}$ with the receivers set to these values, lets everything else react, and returns the logits at END.
@@ -107,7 +108,7 @@ check(pass_d)
 # %% [markdown]
 # ## 5.4 All of path patching in 25 lines
 #
-# *Implement. Difficulty 4 of 5, importance 5, 40 minutes, 6 points.*
+# *Implement. Difficulty 4 of 5, importance 5, about 40 minutes, 6 points.*
 #
 # Now without `run`: four passes with TransformerLens alone, as you would write them for your own model.
 # The sender is a head's output, `blocks.{layer}.attn.hook_z`; the receiver is a head's query, key or value, `blocks.{layer}.attn.hook_q` (or `_k`, `_v`).
@@ -116,6 +117,7 @@ check(pass_d)
 #
 # `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
 # `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
+# A point may have two names, and `hook.name` may be the other one: a function has to know its layer by itself.
 #
 # **Goal.** The logits of pass D at all positions of each prompt, up to its END.
 #
@@ -142,7 +144,7 @@ check(path_patch_by_hooks)
 # %% [markdown]
 # ## 5.5 Repair a path patcher
 #
-# *Repair. Difficulty 2 of 5, importance 4, 15 minutes, 3 points.*
+# *Repair. Difficulty 2 of 5, importance 4, about 15 minutes, 3 points.*
 #
 # This function runs without an error, and its numbers are wrong.
 # There are two mistakes, one in pass C and one in pass D.
@@ -176,7 +178,7 @@ check(repaired)
 # %% [markdown]
 # ## 5.6 Noising and denoising
 #
-# *Implement. Difficulty 2 of 5, importance 4, 15 minutes, 3 points.*
+# *Implement. Difficulty 2 of 5, importance 4, about 15 minutes, 3 points.*
 #
 # Noising runs the clean prompt and inserts values from the corrupt one; denoising runs the corrupt prompt and inserts values from the clean one.
 # In `prompts`, the clean one is x_orig (`prompts.orig`) and the corrupt one x_new (`prompts.new`).

@@ -1,5 +1,7 @@
 # %% [markdown]
 # # Exercises for chapter 6: choosing receivers
+#
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -10,7 +12,7 @@ from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 # %% [markdown]
 # ## 6.1 Choose the receiver for a question
 #
-# *Open question. Difficulty 4 of 5, importance 5, 30 minutes, 6 points.*
+# *Open question. Difficulty 4 of 5, importance 5, about 30 minutes, 6 points.*
 #
 # Choose one of three questions about a model that does the IOI task.
 # Head numbers are those of SmolLM2; you need not run anything.
@@ -57,7 +59,7 @@ check(my_choice)
 # %% [markdown]
 # ## 6.2 A key that several heads share
 #
-# *Implement. Difficulty 3 of 5, importance 4, 15 minutes, 3 points.*
+# *Implement. Difficulty 3 of 5, importance 4, about 15 minutes, 3 points.*
 #
 # Under grouped queries several query heads read one key and one value vector.
 # In this library every query head has a copy of its own, so `1.4.v@S2` is one reader's copy, and patching it leaves the neighbours alone.
@@ -89,7 +91,7 @@ check(patch_shared)
 # %% [markdown]
 # ## 6.3 Walk a planted circuit
 #
-# *Capstone. Difficulty 4 of 5, importance 5, 60 minutes, 8 points.*
+# *Capstone. Difficulty 4 of 5, importance 5, about 60 minutes, 8 points.*
 #
 # `planted(key)` is an IOI machine of three layers of four heads, and its wiring follows from the key: use the one you were given, or your name.
 # Most of its heads write where nobody reads.

@@ -7,8 +7,9 @@ from exercises.catalogue import find
 def hint(name: str) -> None:
     """See `exercises.hint`."""
     e = find(name)
-    given = min(progress.of(e.id)["hints"] + 1, len(e.hints))
+    so_far = progress.of(e.id)
+    given = min(so_far["hints"] + 1, len(e.hints))
+    if so_far["tries"]:  # then there is something to see
+        print("Do you see one of these?", *e.helps, sep="\n  ")
     print(f"{e.id}, hint {given} of {len(e.hints)}: {e.hints[given - 1]}")
-    if given == len(e.hints):
-        print("\n".join(e.helps))
     progress.record(e.id, hints=given)

@@ -12,7 +12,11 @@ from solutions.source import FOLDER, Task, read, stems, stub, tasks
 
 ROOT = FOLDER.parent
 SHOWN = ("Goal", "Out of scope", "Marking")
-WORDS = {"difficulty": "Difficulty {} of 5", "importance": "importance {}", "minutes": "{} minutes"}
+WORDS = {
+    "difficulty": "Difficulty {} of 5",
+    "importance": "importance {}",
+    "minutes": "about {} minutes",
+}
 
 
 def outputs() -> dict[Path, str]:
@@ -33,7 +37,8 @@ def outputs() -> dict[Path, str]:
 
 def catalogue_row(task: Task, stem: str) -> dict[str, Any]:
     about = {"id": task.id, "stem": stem, "function": task.function, "title": task.title}
-    return {**about, **task.facts, "hints": task.hints, "helps": task.helps}
+    told = {"hints": task.hints, "helps": task.helps, "another_way": task.parts["Another way"]}
+    return {**about, **task.facts, **told}
 
 
 def learners_notebook(stem: str) -> Any:
@@ -112,8 +117,8 @@ def block(task: Task, stem: str) -> str:
         f"Write it in `exercises/{stem}.py`, then `python -m exercises check {task.id}`; or in the "
         "notebook beside it.",
         "",
+        *(f":::{{dropdown}} Do you see this? {_symptom(text)}\n:::" for text in task.helps),
         *(f":::{{dropdown}} Hint {i}\n{text}\n:::" for i, text in enumerate(task.hints, 1)),
-        *(f":::{{dropdown}} Help: {_symptom(text)}\n:::" for text in task.helps),
         "`````",
     ]
     return "\n".join(lines)

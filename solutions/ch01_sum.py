@@ -11,6 +11,7 @@
 #
 # Write each function, then run its check.
 # A check says what it called, what came back, and what should have.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -20,7 +21,7 @@ from pathpatch import Node, heads, run, toy
 # ## 1.1 One term of a sum
 #
 # A receiver reads the sum $R = p + q + h$, and none of the three depends on another.
-# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 7$, $q = 3$, $h = 5$.
+# On $x_\text{orig}$ the terms are $p = 4$, $q = -1$, $h = 2$; on $x_\text{new}$ they are $p = 10$, $q = 3$, $h = 5$.
 # The sender is $h$.
 # What is $R$ in pass B, what does pass C find, and what would you write if you overwrote $R$ with its value on $x_\text{new}$?
 #
@@ -32,9 +33,11 @@ from pathpatch import Node, heads, run, toy
 #
 # **Hint 2.** Write the sum three times, and mark the terms from $x_\text{new}$ with a circle: none, one, three.
 #
-# **Hint 3.** `"pass C": 4 - 1 + 5`
+# **Hint 3.** With no circle, pass B is $4 - 1 + 2$.
 #
 # **Help.** Pass C and overwriting give me the same. Then you took all three terms from $x_\text{new}$ in pass C; $p$ and $q$ are held.
+#
+# **Another way.** Pass C differs from pass B in one term, so it is pass B plus the change of $h$: 5 + (5 - 2).
 
 
 # %%
@@ -44,7 +47,7 @@ def by_hand() -> dict[str, int]:
     Returns: a dict with the keys "pass B", "pass C" and "overwrite R".
     """
     # solution
-    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 5, "overwrite R": 7 + 3 + 5}
+    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 5, "overwrite R": 10 + 3 + 5}
     # end of solution
 
 
@@ -76,6 +79,8 @@ check(by_hand)
 # **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(sender)`.
 #
 # **Help.** The toy with the MLP is wrong. Freeze heads only: by the rule of the paper an MLP belongs to the direct path.
+#
+# **Another way.** What `run` returns is a dict from nodes to values, so `dict(b) | {h: a[h]}` is the freeze with the patch in it.
 
 
 # %%
@@ -119,6 +124,8 @@ check(r_in_pass_c)
 # **Help.** I get 74 instead of 73. You patched $h$ in pass D as well; there it is as on $x_\text{orig}$.
 #
 # **Help.** I get 83 twice. $p$ frozen means that it keeps $a + h$ with the old $h$.
+#
+# **Another way.** Everything is linear here, so each treatment is "nothing" plus 10 times the change of $R$, plus 1 times the change of the last $h$.
 
 
 # %%

@@ -10,6 +10,7 @@
 # # Exercises for chapter 5: four passes
 #
 # Each exercise stands alone: none needs another one to be solved.
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -37,6 +38,8 @@ from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
 # **Hint 3.** The first is "+": 2.2 takes back a part of what the movers say, and after the patch it does so no more.
 #
 # **Help.** I have a 0 and the check says no. Follow what the receiver's *head* then does: a head that reacts is part of the effect in pass D.
+#
+# **Another way.** Draw the attention row of each head after R twice, before the patch and after it, and read off which name it then writes.
 
 
 # %%
@@ -85,6 +88,8 @@ check(signs)
 # **Help.** What I store is what pass B had. Then the freeze undoes the patch: it comes second.
 #
 # **Help.** An error says that a run did not read a node. Read `b` for the frozen nodes and `a` for the senders, not the other way round.
+#
+# **Another way.** One dict does both steps: `{node: (a if node in senders else b)[node] for node in [*frozen, *senders]}`.
 
 
 # %%
@@ -122,9 +127,11 @@ check(pass_c)
 #
 # **Hint 2.** One call of `run`, whose writes are what C stored.
 #
-# **Hint 3.** `run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]`
+# **Hint 3.** `run` reads a value *before* it is replaced. What does it then read for `LOGITS`, if they are among the writes?
 #
 # **Help.** With the logits as receiver nothing changes. `run` reads a value before it is replaced, so it reads the logits of pass B. Return the stored ones.
+#
+# **Another way.** Put what is stored over what was read: `(dict(run(model, tokens, reads=[LOGITS], writes=stored)) | stored)[LOGITS]` needs no `if`.
 
 
 # %%
@@ -154,6 +161,7 @@ check(pass_d)
 #
 # `model.run_with_cache(ids)` returns logits and a cache with every hook point's value.
 # `model.run_with_hooks(ids, fwd_hooks=[(name, function)])` calls `function(value, hook)` at each point, and takes what it returns in place of the value.
+# A point may have two names, and `hook.name` may be the other one: a function has to know its layer by itself.
 #
 # **Goal.** The logits of pass D at all positions of each prompt, up to its END.
 #
@@ -170,6 +178,8 @@ check(pass_d)
 # **Help.** My hooks find the name of another hook point. A point may have two names, and `hook.name` is the other one. Let the function know its layer, and do not ask the hook.
 #
 # **Help.** My second call gives another result than my first. Hooks from `add_hook` stay on the model; `run_with_hooks` takes its own off again.
+#
+# **Another way.** `with model.hooks(fwd_hooks=[...]):` around a plain call of the model does the same, and takes the hooks off again as well.
 
 
 # %%
@@ -234,6 +244,8 @@ check(path_patch_by_hooks)
 # **Hint 3.** `writes = freeze | patch` is right only if a patch has the same key as the freeze; a dict keeps the *place* of its first entry.
 #
 # **Help.** I exchanged the two dicts and nothing changed. In Python, `x | y` keeps the order of `x`: what counts is which of the two is written later.
+#
+# **Another way.** Leave the senders out of the freeze; then no order can be wrong.
 
 
 # %%
@@ -281,11 +293,13 @@ check(repaired)
 #
 # **Hint 2.** `activation_patch(model, prompts, nodes=nodes)` runs `prompts.orig` with values from `prompts.new`. `prompts.swapped()` exchanges the two.
 #
-# **Hint 3.** `logit_diff(activation_patch(model, prompts.swapped(), nodes=nodes), prompts)`, less the logit difference of the run on the corrupt prompt.
+# **Hint 3.** `run(model, prompts.new, reads=[LOGITS])[LOGITS]` has the logits before a denoising patch.
 #
 # **Help.** My denoising number is about as large as the whole logit difference. You compared the patched run on the corrupt prompt with the run on the *clean* one.
 #
 # **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(name)`.
+#
+# **Another way.** Without `activation_patch`: read the nodes in a run on one side, and give what was read as `writes` to a run on the other.
 
 
 # %%

@@ -8,6 +8,8 @@
 
 # %% [markdown]
 # # Exercises for chapter 6: choosing receivers
+#
+# The models that a check gives to your function compute in float64.
 
 # %%
 from exercises import check, hint
@@ -45,9 +47,11 @@ from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 #
 # **Hint 2.** A query decides where a head looks, a key whether a place is found, a value what is carried from there.
 #
-# **Hint 3.** For question a, the receiver is `23.0.q@END`.
+# **Hint 3.** In question b, 17.4 looks *from* S2 *at* S1+1. Which of its inputs is read at the one, and which at the other?
 #
 # **Help.** My senders are at another position than my receivers. A direct path stays in its position: only attention moves anything, and all heads are frozen in pass C.
+#
+# **Another way.** Question a has a second good plan, with denoising: does what 20.0 writes on x_orig, given to `23.0.q@END` alone, bring 23.0 back to IO?
 #
 # **Worked answer.** (6 of 6) Question a. Senders `20.0.z@END`, receivers `23.0.q@END`, noising. Because: the question is where 23.0 looks, and that is decided by its query at END and its keys at the names. 20.0 writes at END, so only the query can see it on a direct path; its keys are at IO and S1, where 20.0 wrote nothing. With the whole head as receiver I could not tell looking from carrying. All other heads are frozen, so that the effect is not what 20.0 does through heads between. Against: the path effect is a small part of the total effect of 20.0, or the attention of 23.0 from END to IO does not fall when the query is patched.
 #
@@ -100,9 +104,11 @@ check(my_choice)
 #
 # **Hint 2.** `Node(..., shared=True)` counts key/value heads, and means all their readers. Turn the number of the query head into the number of its key/value head.
 #
-# **Hint 3.** `Node(kind, layer, head // model.cfg.query_heads_per_kv, shared=True, at=at)`
+# **Hint 3.** `Node("v", 1, 0, shared=True, at="S2")` is the value of the first key/value head of layer 1.
 #
 # **Help.** An error says that the key/value head is out of range. You divided by the number of shared vectors; divide by the number of readers that each has.
+#
+# **Another way.** Give the copies of all query heads of the group as receivers: with $g$ heads in a group they begin at `head - head % g`.
 
 
 # %%
@@ -145,6 +151,8 @@ check(patch_shared)
 # **Help.** I find an edge from layer 0 to layer 2. A head of layer 1 is between. Path patching freezes it; activation patching does not.
 #
 # **Help.** My effects are the right numbers with the wrong sign. An effect is the metric with the patch minus the one without.
+#
+# **Another way.** No walk at all: with twelve heads, one sweep for each input and position of every head is affordable, and finds the same edges.
 
 
 # %%

@@ -5,9 +5,10 @@ An exercise begins with a Markdown cell whose marker holds its facts:
     # %% [markdown] exercise="5.2" kind="implement" minutes=15 difficulty=2 importance=5 points=3
 
 Its text has a title (`## 5.2 Write pass C`), prose, and parts that begin with a bold word: Goal,
-Out of scope, Hint 1 to Hint 3, Help, Marking, and Worked answer (never shown to learners). The code
-cell after it has the function. What stands between `# solution` and `# end of solution` is replaced
-by an error that says so, or by what follows `# instead`, if there is such a line in between.
+Out of scope, Hint 1 to Hint 3, Help, Another way (shown after a pass), Marking, and Worked answer
+(never shown to learners). The code cell after it has the function. What stands between `# solution`
+and `# end of solution` is replaced by an error that says so, or by what follows `# instead`, if
+there is such a line in between.
 """
 
 import ast
@@ -20,8 +21,9 @@ import jupytext
 
 FOLDER = Path(__file__).resolve().parent
 FACTS = ("kind", "minutes", "difficulty", "importance", "points")
+PARTS = ("Goal", "Out of scope", "Hint 1", "Hint 2", "Hint 3", "Another way")
 PART = re.compile(
-    r"^\*\*(Goal|Out of scope|Hint \d|Help|Marking|Worked answer)\.\*\* ?", re.MULTILINE
+    r"^\*\*(Goal|Out of scope|Hint \d|Help|Another way|Marking|Worked answer)\.\*\* ?", re.MULTILINE
 )
 
 
@@ -78,7 +80,7 @@ def _task(cell: Any, code: str) -> Task:
         else:
             parts[word] = parts.get(word, "") + ("\n\n" if word in parts else "") + part.strip()
     absent = [f for f in FACTS if f not in meta]
-    absent += [p for p in ("Goal", "Out of scope", "Hint 1", "Hint 2", "Hint 3") if p not in parts]
+    absent += [p for p in PARTS if p not in parts]
     absent += ["Help"] * (not helps)
     if absent or not head.startswith(f"## {name} "):
         raise ValueError(f"exercise {name} lacks {', '.join(absent) or 'a title with its number'}")

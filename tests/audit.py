@@ -45,6 +45,15 @@ def families(sample: bool) -> Figures:
     return {"rows": pytest("tests/families", **({} if sample else {"PATHPATCH_AUDIT": "1"}))}
 
 
+def slow(sample: bool) -> Figures:
+    """Tests that take too long for every change: every notebook, all numbers of other projects"""
+    chapter = ["-k", "test_notebooks and ch06"] if sample else []
+    notebooks = pytest("-m", "audit", *chapter, PATHPATCH_AUDIT="1")
+    peers = ["-k", "arena"] if sample else []
+    files = pytest("tests/test_peers.py", *peers, PATHPATCH_AUDIT="1")
+    return {"notebooks": notebooks, "tests of other projects' numbers": files}
+
+
 def answers(sample: bool) -> Figures:
     """Every right and wrong answer to every exercise, on the learners' own cases and on others"""
     judged = 0
@@ -112,7 +121,7 @@ def bench(sample: bool) -> Figures:
 
 
 PARTS: dict[str, Callable[[bool], Figures]] = {
-    part.__name__: part for part in (fuzz, families, answers, edits, install, bench)
+    part.__name__: part for part in (fuzz, families, slow, answers, edits, install, bench)
 }
 
 

@@ -45,6 +45,16 @@ def test_every_public_name_of_the_library_appears_in_the_book():
     assert not done, f"these have come, so delete them from IN_CHAPTERS_TO_COME: {sorted(done)}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if "**Time**" in TEXT[page]])
+def test_the_minutes_of_the_exercises_add_up(page: str):
+    own = BOOK / "exercises" / f"ch{page}.md"
+    text = TEXT[page] + (own.read_text(encoding="utf-8") if own.exists() else "")
+    minutes = [int(number) for number in re.findall(r"about (\d+) minutes", text)]
+    said = re.search(r"\*\*Time\*\* \d+ minutes to read, about (\d+) for the exercises", text)
+    assert said is not None
+    assert int(said[1]) == sum(minutes) > 0
+
+
 @pytest.mark.parametrize("page", CLAIMS)
 def test_claims_are_complete_and_checked_by_their_page(page: str):
     for claim in CLAIMS[page]:

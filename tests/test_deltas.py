@@ -52,7 +52,7 @@ def test_every_kind_of_question(tiny: Tiny, case: str, metric):
             assert (fast - literal)[reached].abs().max() < EXACT
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_questions(tiny: Tiny, data):
     n_heads = tiny.model.cfg.n_heads

@@ -63,7 +63,7 @@ def questions(draw, n_heads: int, n_kv: int):
     return tuple(draw(nodes) for nodes in lists), draw(st.booleans())
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_agrees_with_the_oracle_on_random_questions(tiny: Tiny, data):
     model, tokens = tiny.model, tiny.prompts.orig

@@ -11,6 +11,8 @@ from exercises.checks import (
     ch06_my_choice,
     ch06_planted,
     ch06_shared,
+    ch07_conclude,
+    ch07_standing_out,
 )
 
 __all__ = [
@@ -24,4 +26,6 @@ __all__ = [
     "ch06_my_choice",
     "ch06_planted",
     "ch06_shared",
+    "ch07_conclude",
+    "ch07_standing_out",
 ]

@@ -19,7 +19,7 @@ def _alone(random: Random) -> Iterator[Case]:
 
 @check(_alone, 1, advice="Add up three numbers for each line. Which of the three are from x_new?")
 def by_hand(*, slip):
-    orig, new = {"p": 4, "q": -1, "h": 2}, {"p": 7, "q": 3, "h": 5}
+    orig, new = {"p": 4, "q": -1, "h": 2}, {"p": 10, "q": 3, "h": 5}
     if slip("x_orig and x_new have changed places"):
         orig, new = new, orig
     if slip("the minus of q = -1 is lost"):
@@ -35,6 +35,10 @@ def by_hand(*, slip):
         c["p"] = new["p"]
     if slip("in pass C q comes from x_new as well: only h may"):
         c["q"] = new["q"]
+    if slip("p is taken for the sender, and it is h"):
+        c = orig | {"p": new["p"]}
+    if slip("q is taken for the sender, and it is h"):
+        c = orig | {"q": new["q"]}
     if slip("in pass C nothing comes from x_new"):
         c = dict(orig)
     found = {"pass B": sum(orig.values()), "pass C": sum(c.values())}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import exercises.checks  # noqa: F401  every check, by name
-from exercises.catalogue import Exercise
+from exercises.catalogue import FOLDER, Exercise
 from exercises.checks.cases import Trial, UntouchedError, Wrong, trial
 from exercises.checks.compare import contrast, misformed, rows_off, same
 from exercises.checks.naming import name_mistake
@@ -22,6 +22,7 @@ from exercises.room.room import Reply, RoomError, Session, session
 Function = Callable[..., Any]
 LIMIT = 60.0  # seconds of processor time for one call
 SEED = int(os.environ.get("EXERCISES_SEED", 5))  # of the cases; an instructor takes another
+SOLUTIONS = FOLDER.parent / "solutions"
 NOTHING = "The function returned nothing. Is there a `return`? (`print` only shows a value.)"
 
 
@@ -134,9 +135,11 @@ class Judging:
         if left := self.kept_from_the_first():
             return Verdict("failed", f"{label}: not yet.\n{left}", printed)
         if e.kind == "open question":
-            return Verdict("handed in", f"{label}: in good form. Now mark it with the scheme.")
+            good = "in good form. Now mark it with the scheme."
+            return Verdict("handed in", f"{label}: {good}{_more(e)}", printed)
         calls = "the call" if count == 1 else f"all {count} calls"
-        return Verdict("passed", f"{label}: right, on {calls}.{self._settings()}", printed)
+        text = f"{label}: right, on {calls}.{self._settings()}{_more(e)}"
+        return Verdict("passed", text, printed)
 
     def kept_from_the_first(self) -> str:
         """Whether a second call in one process gives something else, in words; "" if not."""
@@ -205,6 +208,13 @@ class Judging:
             lines.append(f"  It is right on {right} before this one.")
         lines += _passes(reply.passes)
         return [*lines, f"  {self.trial.check.advice}"]
+
+
+def _more(e: Exercise) -> str:
+    """For who has solved it: another way, and where a solution stands, if this copy has them."""
+    solution = SOLUTIONS / f"{e.stem}.py"
+    where = f"\n  To compare: {e.id} in {solution.parent.name}/{solution.name}."
+    return f"\n  Another way: {e.another_way}{where if solution.exists() else ''}"
 
 
 def _changed(what: str) -> str:

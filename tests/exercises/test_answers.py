@@ -8,7 +8,8 @@ from pathlib import Path
 import mutants.ch01_sum
 import mutants.ch05_by_hooks
 import mutants.ch05_four_passes
-import mutants.ch06_choosing_receivers  # noqa: F401  each registers its answers
+import mutants.ch06_choosing_receivers
+import mutants.ch07_ioi_walk  # noqa: F401  each registers its answers
 import numpy as np
 import pytest
 import torch

@@ -185,6 +185,8 @@ SOURCE = """
 # **Hint 3.** `five`
 #
 # **Help.** I see six. Do seven.
+#
+# **Another way.** Ten.
 
 # %%
 def nine(x):
@@ -219,6 +221,7 @@ def test_a_source_is_read(tmp_path, monkeypatch):
         ("# **Out of scope.** Two.", "lacks Out of scope"),
         ("# **Hint 2.** Four.", "lacks Hint 2"),
         ("# **Help.** I see six. Do seven.", "lacks Help"),
+        ("# **Another way.** Ten.", "lacks Another way"),
         (" minutes=5", "lacks minutes"),
         (" points=1", "lacks points"),
         ("# ## 9.1 A title", "lacks a title with its number"),

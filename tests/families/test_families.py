@@ -4,7 +4,6 @@ PATHPATCH_AUDIT=1 tries every row. `python tests/families/table.py` writes the t
 """
 
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -13,11 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # beside this file, for its neighbours
 import table
+from conftest import AUDIT
 
 ROWS = json.loads(table.FILE.read_text(encoding="utf-8"))
 SAMPLE = ["GPTJForCausalLM", "Gemma2ForCausalLM", "MixtralForCausalLM", "Olmo2ForCausalLM"]
 SAMPLE += ["GPTNeoXForCausalLM", "Phi3ForCausalLM"]
-AUDIT = bool(os.environ.get("PATHPATCH_AUDIT"))
 # Their literal form was right before there was a table.
 MUST = """GPT2LMHeadModel LlamaForCausalLM GPTNeoXForCausalLM GPTJForCausalLM OPTForCausalLM
 BloomForCausalLM MistralForCausalLM Qwen2ForCausalLM Qwen3ForCausalLM MixtralForCausalLM

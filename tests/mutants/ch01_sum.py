@@ -14,7 +14,7 @@ SUM = toy("sum")
 @right("1.1")
 def with_names_for_the_terms():
     p, q, h = 4, -1, 2
-    new = {"p": 7, "q": 3, "h": 5}
+    new = {"p": 10, "q": 3, "h": 5}
     return {
         "overwrite R": float(sum(new.values())),
         "pass B": float(p + q + h),
@@ -24,12 +24,12 @@ def with_names_for_the_terms():
 
 @wrong("1.1", "all three terms come from x_new")
 def everything_new_in_pass_c():
-    return {"pass B": 5, "pass C": 15, "overwrite R": 15}
+    return {"pass B": 5, "pass C": 18, "overwrite R": 18}
 
 
 @wrong("1.1", "keeps the old one too")
 def added_the_new_h_to_the_old():
-    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 2 + 5, "overwrite R": 15}
+    return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 2 + 5, "overwrite R": 18}
 
 
 @wrong("1.1", "R is overwritten with what pass C found")
@@ -39,32 +39,42 @@ def overwrote_with_pass_c():
 
 @wrong("1.1", "h keeps its old value")
 def exchanged_the_wrong_terms():
-    return {"pass B": 5, "pass C": 7 + 3 + 2, "overwrite R": 15}
+    return {"pass B": 5, "pass C": 10 + 3 + 2, "overwrite R": 18}
 
 
 @wrong("1.1", "x_orig and x_new have changed places")
 def mixed_up_the_two_inputs():
-    return {"pass B": 15, "pass C": 12, "overwrite R": 5}
+    return {"pass B": 18, "pass C": 15, "overwrite R": 5}
 
 
 @wrong("1.1", "the minus of q = -1 is lost")
 def lost_the_sign_of_q():
-    return {"pass B": 4 + 1 + 2, "pass C": 4 + 1 + 5, "overwrite R": 15}
+    return {"pass B": 4 + 1 + 2, "pass C": 4 + 1 + 5, "overwrite R": 18}
 
 
 @wrong("1.1", "Is there a `return`?")
 def printed_the_numbers():
-    print({"pass B": 5, "pass C": 8, "overwrite R": 15})
+    print({"pass B": 5, "pass C": 8, "overwrite R": 18})
 
 
 @wrong("1.1", "expected is a dict with the keys")
 def returned_a_list():
-    return [5, 8, 15]
+    return [5, 8, 18]
 
 
 @wrong("1.1", "pass B: that is a str; expected is a number")
 def wrote_the_sums_as_text():
-    return {"pass B": "4 - 1 + 2", "pass C": "4 - 1 + 5", "overwrite R": "7 + 3 + 5"}
+    return {"pass B": "4 - 1 + 2", "pass C": "4 - 1 + 5", "overwrite R": "10 + 3 + 5"}
+
+
+@wrong("1.1", "in pass C p comes from x_new as well")
+def took_p_for_the_sender():
+    return {"pass B": 5, "pass C": 10 - 1 + 5, "overwrite R": 18}
+
+
+@wrong("1.1", "p is taken for the sender, and it is h")
+def sent_p_in_place_of_h():
+    return {"pass B": 5, "pass C": 10 - 1 + 2, "overwrite R": 18}
 
 
 # ---- 1.2 the same by code ----
