@@ -20,6 +20,7 @@ Read `paths` first: the four passes of path patching, A to D.
 from types import ModuleType as _Module
 
 from pathpatch.activation import activation_patch
+from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.attribution import edge_attribution, node_attribution
 from pathpatch.circuits.circuit import Circuit, Edge, edge_effects
 from pathpatch.circuits.discovery import Rule, discover
@@ -31,7 +32,7 @@ from pathpatch.circuits.evaluation import (
     faithfulness,
     minimality,
 )
-from pathpatch.circuits.knockouts import Ablation, Knockout
+from pathpatch.circuits.knockouts import Knockout
 from pathpatch.circuits.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.circuits.treatments import five_treatments
 from pathpatch.circuits.walk import ioi_walk, strongest

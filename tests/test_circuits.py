@@ -27,8 +27,8 @@ from pathpatch import (
     mlps,
     random_sets,
 )
+from pathpatch.circuits.ablation import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.circuits.assessment import assess
-from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.handmade.ioi_machine import NAMES, TEMPLATES
 from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.nodes import as_nodes

@@ -29,7 +29,7 @@ from pathpatch import (
     mlps,
     run,
 )
-from pathpatch.circuits.knockouts import POSITIONS, REFERENCES, donors, references
+from pathpatch.circuits.ablation import POSITIONS, REFERENCES, donors, references
 from pathpatch.models.tiny import tiny_tokenizer
 from pathpatch.nodes import as_nodes
 from pathpatch.tasks.ioi import TEMPLATES

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from pathpatch.circuits.evaluation import Gap, Nodes, inside
+from pathpatch.circuits.evaluation import Gap, inside
 from pathpatch.circuits.knockouts import Knockout
-from pathpatch.engine.cost import announce
+from pathpatch.circuits.links import Part, Parts, parts
 from pathpatch.errors import check_number
-from pathpatch.nodes import Node, as_nodes
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ class Search:
 
     def best(
         self,
-        value: Callable[[list[Node]], float],
-        nodes: list[Node],
+        value: Callable[[list[Part]], float],
+        nodes: list[Part],
         tick: Callable[[int], object] = int,
-    ) -> list[Node]:
+    ) -> list[Part]:
         """The set with the largest value that was seen, in the order of `nodes`."""
-        best: list[Node] = []
+        best: list[Part] = []
         for _ in range(self.runs):
-            chosen: list[Node] = []
+            chosen: list[Part] = []
             for _ in range(min(self.steps, len(nodes))):
                 left = [node for node in nodes if node not in chosen]
                 some = [
@@ -62,9 +61,9 @@ class Search:
         return self.runs * sum(min(self.nodes_per_step, n - i) for i in range(min(self.steps, n)))
 
 
-def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[str, list[Node]]:
+def random_sets(circuit: Parts, n: int, generator: np.random.Generator) -> dict[str, list[Part]]:
     """n subsets of the circuit, each node in or out with even odds."""
-    nodes = as_nodes(circuit)
+    nodes = parts(circuit)
     check_number("the number of random sets", n, 0, whole=True)
     draws = generator.random((n, len(nodes))) < 0.5
     return {
@@ -73,13 +72,13 @@ def random_sets(circuit: Nodes, n: int, generator: np.random.Generator) -> dict[
     }
 
 
-def greedy_set(knockout: Knockout, circuit: Nodes, search: Search) -> list[Node]:
+def greedy_set(knockout: Knockout, circuit: Parts, search: Search) -> list[Part]:
     """A set K for which the circuit is far from complete. The cost is said first."""
-    circuit = as_nodes(circuit)
+    circuit = parts(circuit)
     total = search.size(len(circuit))
-    announce(knockout.model, knockout.prompts, "greedy set, at most", 2 * total)
+    knockout.say_cost("greedy set, at most", 2 * total)
 
-    def gap(k: list[Node]) -> float:
+    def gap(k: list[Part]) -> float:
         return Gap(k, knockout.score(circuit, k), knockout.score(None, k)).size
 
     with tqdm(total=total, delay=2, unit="set", desc="greedy set") as bar:
@@ -87,25 +86,25 @@ def greedy_set(knockout: Knockout, circuit: Nodes, search: Search) -> list[Node]
 
 
 def minimal_sets(
-    knockout: Knockout, circuit: Nodes, search: Search, classes: Mapping[str, Nodes] | None = None
-) -> dict[Node, list[Node]]:
+    knockout: Knockout, circuit: Parts, search: Search, classes: Mapping[str, Parts] | None = None
+) -> dict[Part, list[Part]]:
     """For each node a set K, of its own class, without which it matters most.
 
     The whole circuit is one class, unless you give others; a node that is in no class gets no K.
     The cost is said first, if it is over two seconds.
     """
-    circuit = as_nodes(circuit)
+    circuit = parts(circuit)
     groups = [inside(circuit, nodes) for nodes in (classes or {"all": circuit}).values()]
     rivals = {
-        v: as_nodes(n for nodes in groups if v in nodes for n in nodes if n != v) for v in circuit
+        v: parts(n for nodes in groups if v in nodes for n in nodes if n != v) for v in circuit
     }
     total = sum(search.size(len(nodes)) for nodes in rivals.values())
-    announce(knockout.model, knockout.prompts, "minimality, at most", 2 * total)
+    knockout.say_cost("minimality, at most", 2 * total)
     found = {}
     with tqdm(total=total, delay=2, unit="set", desc="minimality") as bar:
         for v, nodes in rivals.items():
 
-            def gap(k: list[Node], v: Node = v) -> float:
+            def gap(k: list[Part], v: Part = v) -> float:
                 return Gap(k, knockout.score(circuit, k), knockout.score(circuit, [*k, v])).size
 
             found[v] = search.best(gap, nodes, bar.update)

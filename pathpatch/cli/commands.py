@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.assessment import assess
 from pathpatch.circuits.circuit import Circuit
 from pathpatch.circuits.discovery import Rule, discover
-from pathpatch.circuits.knockouts import Ablation, Knockout
+from pathpatch.circuits.knockouts import Knockout
 from pathpatch.circuits.subsets import Search
 from pathpatch.circuits.walk import STEPS, ioi_walk
 from pathpatch.cli.inputs import nodes_of, places_of, prompts_of

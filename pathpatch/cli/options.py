@@ -7,8 +7,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pathpatch.circuits.ablation import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.circuits.discovery import Rule
-from pathpatch.circuits.knockouts import CANDIDATES, POSITIONS, REFERENCES
 from pathpatch.engine.spec import ENGINES
 from pathpatch.errors import PathPatchError, check_number
 from pathpatch.metrics import METRICS

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pathpatch.circuits.ablation import CHOICES, donors
 from pathpatch.circuits.assessment import Assessment
 from pathpatch.circuits.circuit import Circuit
-from pathpatch.circuits.knockouts import CHOICES, Knockout, donors
+from pathpatch.circuits.knockouts import Knockout
 from pathpatch.effects import Effects
 from pathpatch.engine.sweeps import baseline
 from pathpatch.engine.traces import Trace
