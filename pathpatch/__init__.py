@@ -9,8 +9,8 @@ models/      devices weights smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
 engine/      spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps
              traces
-circuits/    circuit treatments knockouts evaluation subsets assessment gradients attribution
-             discovery walk
+circuits/    circuit treatments links ablation knockouts edges evaluation subsets assessment
+             gradients attribution discovery walk
 pictures/    pen plots readout passes diagrams wiring
 cli/         options inputs report commands
 
@@ -24,6 +24,7 @@ from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.attribution import edge_attribution, node_attribution
 from pathpatch.circuits.circuit import Circuit, Edge, edge_effects
 from pathpatch.circuits.discovery import Rule, discover
+from pathpatch.circuits.edges import EdgeKnockout
 from pathpatch.circuits.evaluation import (
     Faithfulness,
     Gap,
@@ -33,6 +34,7 @@ from pathpatch.circuits.evaluation import (
     minimality,
 )
 from pathpatch.circuits.knockouts import Knockout
+from pathpatch.circuits.links import Link
 from pathpatch.circuits.subsets import Search, greedy_set, minimal_sets, random_sets
 from pathpatch.circuits.treatments import five_treatments
 from pathpatch.circuits.walk import ioi_walk, strongest

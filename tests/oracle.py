@@ -422,6 +422,51 @@ def would_be_value(weights: Weights, terms: Sequence[Term], receiver: Node) -> T
     return project(weights, kind, layer, head, add_up(below))
 
 
+def edge_circuit(
+    weights: Weights,
+    ids: Tensor,
+    reference: Trace,
+    kept: Callable[[Key, Key], Tensor],
+    frozen_mlps: bool,
+) -> Tensor:
+    """Logits [batch, pos, vocab] when only some edges carry what their sender computes.
+
+    Every input of a head or MLP, and the end of the stream, is a sum over the parts below it; each
+    part counts as computed here where `kept(sender, receiver)` [batch, pos] is true, and with its
+    reference value (of embed, z and mlp_out) elsewhere. If MLPs are not frozen they are no parts:
+    each sum passes through copies of them.
+    """
+    own: Trace = {EMBED: weights.W_E[ids]}
+
+    def stream(receiver: Key, layer: int, attention: bool = False) -> Tensor:
+        def sent(sender: Key) -> Tensor:
+            return torch.where(kept(sender, receiver)[..., None], own[sender], reference[sender])
+
+        x = sent(EMBED)
+        if weights.W_pos is not None:
+            x = x + weights.W_pos[: ids.shape[1]]
+        for i, block in enumerate(weights.layers[: layer + 1]):
+            if i == layer and not attention:
+                break
+            for head in range(len(block.W_Q)):
+                x = x + sent(("z", i, head)) @ block.W_O[head]
+            x = x + block.b_O
+            if i < layer:
+                x = x + (
+                    sent(("mlp_out", i, None)) if frozen_mlps else block.mlp(block.mlp_norm(x))
+                )
+        return x
+
+    for i, block in enumerate(weights.layers):
+        for head in range(len(block.W_Q)):
+            q, k, v = (project(weights, c, i, head, stream((c, i, head), i)) for c in "qkv")
+            own["z", i, head] = attention_pattern(weights, q, k) @ v
+        if frozen_mlps:
+            read = stream(("mlp_in", i, None), i, attention=True)
+            own["mlp_out", i, None] = block.mlp(block.mlp_norm(read))
+    return weights.final_norm(stream(LOGITS, len(weights.layers))) @ weights.W_U
+
+
 def causal_trace(
     weights: Weights,
     ids: Tensor,

@@ -20,8 +20,8 @@ ROOMS = {
         "spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps traces"
     ),
     "circuits": (
-        "circuit treatments knockouts evaluation subsets assessment gradients attribution "
-        "discovery walk"
+        "circuit treatments links ablation knockouts edges evaluation subsets assessment "
+        "gradients attribution discovery walk"
     ),
     "pictures": "pen plots readout passes diagrams wiring",
     "cli": "options inputs report commands",

@@ -116,7 +116,8 @@ def test_equals_the_oracle(tiny: Tiny, reference: str, candidates: str):
 def test_reference_values_equal_the_literal_ones(tiny: Tiny, reference: str):
     drawn = donors(MIXED, rules(reference)).argmax(1).tolist()
     literal = literal_reference(tiny, MIXED, reference, drawn)
-    found = references(tiny.model, MIXED, rules(reference, candidates="heads+mlps"))
+    nodes = heads(tiny.model) + mlps(tiny.model)
+    found = references(tiny.model, MIXED, rules(reference), nodes)
     assert set(found) == {*heads(tiny.model), *mlps(tiny.model)}
     for node, value in found.items():
         for i, end in enumerate(MIXED.orig.at("END")):
@@ -178,7 +179,7 @@ def test_none_is_no_circuit(tiny: Tiny):
         lambda: completeness(knockout, None, {}),
         lambda: minimality(knockout, None),
     ):
-        with pytest.raises(PathPatchError, match="expected a list of nodes, got None"):
+        with pytest.raises(PathPatchError, match="expected a list of nodes or edges, got None"):
             ask()
 
 
@@ -260,7 +261,7 @@ def test_blocks_of_prompts():
     whole = Knockout(made.model, prompts, rules("resample")).score(["0.0", "2.0@END"])
     part = Knockout(made.model, prompts[30:40], rules("resample")).score(["0.0", "2.0@END"])
     assert len(whole) == 224 and same(whole[30:40], part)
-    values = references(made.model, prompts, rules("resample"))
+    values = references(made.model, prompts, rules("resample"), heads(made.model))
     a = run(made.model, prompts.new, reads=list(values))
     assert all(torch.equal(value, a[node]) for node, value in values.items())
 

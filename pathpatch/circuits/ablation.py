@@ -56,10 +56,11 @@ class Ablation:
 
 
 def references(
-    model: Model, prompts: Prompts, rules: Ablation, nodes: Sequence[Node] = ()
+    model: Model, prompts: Prompts, rules: Ablation, nodes: Sequence[Node]
 ) -> dict[Node, Float[Tensor, "batch pos ..."]]:
-    """The reference value of nodes, by default of every candidate, for each prompt and position."""
-    over, nodes = _over(prompts, rules), nodes or FROZEN[rules.candidates](model)
+    """The reference value of each node, for each prompt and position. Nodes that are shuffled
+    together come from one prompt."""
+    over = _over(prompts, rules)
     shares = torch.split(donors(prompts, rules), BLOCK, dim=1)
     found: dict[Node, Tensor] = {}
     for part, share in zip(blocks(model, over), shares, strict=True):

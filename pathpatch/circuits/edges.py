@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pathpatch.circuits.ablation import Ablation, references
+from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.knockouts import Knockout
 from pathpatch.circuits.links import FORM, Link, Part, step
 from pathpatch.errors import PathPatchError
@@ -25,7 +25,7 @@ from pathpatch.nodes import LOGITS, Model, Node, grid
 from pathpatch.prompts import Prompts
 
 EMBED = Node("embed")
-Masks = dict[Node, dict[Node, Bool[Tensor, "batch pos"]]]  # receiver -> sender -> where it is kept
+Masks = dict[Node, dict[Node, Bool[Tensor, "prompt pos"]]]  # receiver -> sender -> where it is kept
 
 
 class EdgeKnockout(Knockout):
@@ -43,7 +43,6 @@ class EdgeKnockout(Knockout):
 
     def __init__(self, model: Model, prompts: Prompts, rules: Ablation | None = None) -> None:
         super().__init__(model, prompts, rules)
-        self.reference = references(model, prompts, self.rules, [EMBED]) | self.reference
         # Receivers that are read together, and what is computed from them, in the order of a pass.
         self._layers: list[tuple[list[Node], str]] = []
         inputs = [node for kind in "qkv" for node in grid(model, kind)]
@@ -51,6 +50,9 @@ class EdgeKnockout(Knockout):
             self._layers.append(([node for node in inputs if node.layer == layer], "z"))
             if Node("mlp_out", layer) in self.reference:
                 self._layers.append(([Node("mlp_in", layer)], "mlp_out"))
+
+    def senders(self) -> list[Node]:
+        return [EMBED, *super().senders()]
 
     @staticmethod
     def passes(model: Model) -> int:

@@ -22,7 +22,7 @@ from pathpatch.engine.cost import announce
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import per_prompt
-from pathpatch.nodes import LOGITS, Model, Node
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node
 from pathpatch.prompts import END, Prompts
 
 
@@ -35,7 +35,7 @@ class Knockout:
 
     def __init__(self, model: Model, prompts: Prompts, rules: Ablation | None = None) -> None:
         self.model, self.prompts, self.rules = model, prompts, rules or Ablation()
-        self.reference = references(model, prompts, self.rules)
+        self.reference = references(model, prompts, self.rules, self.senders())
         self._there = beside(model, prompts)
         self._known: dict[tuple[frozenset[Part] | None, frozenset[Part]], np.ndarray] = {}
 
@@ -50,6 +50,10 @@ class Knockout:
         if key not in self._known:
             self._known[key] = self._measure(*key)
         return self._known[key]
+
+    def senders(self) -> list[Node]:
+        """What may be kept or knocked out, or sends over what may be."""
+        return FROZEN[self.rules.candidates](self.model)
 
     @staticmethod
     def passes(model: Model) -> int:

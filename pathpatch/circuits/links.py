@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from pathpatch.errors import PathPatchError, as_list
 from pathpatch.nodes import Model, Node, as_nodes
+from pathpatch.prompts import END
 
 SENDERS = ("embed", "z", "mlp_out")
 RECEIVERS = ("q", "k", "v", "mlp_in", "logits")
@@ -56,6 +57,8 @@ class Link:
         positions = {self.sender.at, self.receiver.at} - {None}
         if len(positions) > 1:
             raise PathPatchError(f"{self}: a direct path stays in its position; give both ends one")
+        if self.receiver.kind == "logits" and self.at not in (None, END):
+            raise PathPatchError(f"{self}: logits are read at END; nothing elsewhere reaches them")
         if step(self.sender) >= step(self.receiver):
             raise PathPatchError(f"{self}: the receiver does not come after the sender")
 
@@ -105,7 +108,6 @@ def _link(ends: Iterable[Node | str]) -> Link:
 
 def step(node: Node) -> float:
     """When a node is computed or read: attention of layer i at 2 i, its MLP at 2 i + 1."""
-    if node.kind in ("embed", "logits"):
-        return -1 if node.kind == "embed" else float("inf")
-    assert node.layer is not None
-    return 2 * node.layer + node.kind.startswith("mlp")
+    if node.layer is None:
+        return -1.0 if node.kind == "embed" else float("inf")
+    return 2.0 * node.layer + node.kind.startswith("mlp")

@@ -13,7 +13,9 @@ from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.assessment import assess
 from pathpatch.circuits.circuit import Circuit
 from pathpatch.circuits.discovery import Rule, discover
+from pathpatch.circuits.edges import EdgeKnockout
 from pathpatch.circuits.knockouts import Knockout
+from pathpatch.circuits.links import Parts
 from pathpatch.circuits.subsets import Search
 from pathpatch.circuits.walk import STEPS, ioi_walk
 from pathpatch.cli.inputs import nodes_of, places_of, prompts_of
@@ -34,7 +36,7 @@ from pathpatch.metrics import METRICS
 from pathpatch.models.devices import DTYPES
 from pathpatch.models.load import load_model
 from pathpatch.models.smollm2 import SMOLLM2_SHA256, smollm2_file
-from pathpatch.nodes import FROZEN, as_nodes
+from pathpatch.nodes import FROZEN
 from pathpatch.tasks.facts import fact_prompts, load_facts
 from pathpatch.tasks.own import load_prompts
 from pathpatch.tracing import SEVERED, embedding_std, gaussian_noise, windows
@@ -126,9 +128,7 @@ def _trace(options: Options) -> None:
 
 def _circuit(options: Options) -> None:
     prompts, tokenizer = prompts_of(options), options.model.tokenizer
-    circuit = [] if options.circuit else as_nodes(options.nodes.split(","))
-    if options.circuit and not (circuit := Circuit.load(options.circuit).heads()):
-        raise PathPatchError(f"{options.circuit}: the circuit has no heads that send")
+    circuit, edges = _parts(options)
     generator = np.random.default_rng(options.seed)
     rules = Ablation(
         options.reference,
@@ -139,9 +139,20 @@ def _circuit(options: Options) -> None:
         generator,
     )
     search = Search(generator, options.runs, options.steps, options.nodes_per_step)
-    knockout = Knockout(options.model, prompts, rules)
+    knockout = (EdgeKnockout if edges else Knockout)(options.model, prompts, rules)
     found = assess(knockout, circuit, search, options.random_sets)
     report_circuit(knockout, found, options.out, options.seed)
+
+
+def _parts(options: Options) -> tuple[Parts, bool]:
+    """The parts of the circuit that is asked about, and whether they are edges."""
+    if not options.circuit:
+        return (options.nodes or options.edges).split(","), bool(options.edges)
+    circuit, edges = Circuit.load(options.circuit), options.keep == "edges"
+    found = circuit.edges if edges else circuit.heads()
+    if not found:
+        raise PathPatchError(f"{options.circuit}: the circuit has no heads that send")
+    return found, edges
 
 
 def _discover(options: Options) -> None:

@@ -78,9 +78,11 @@ TRACE: Table = {
 }
 EITHER: Table = {
     "--nodes": dict(help="the circuit: 9.6@END,5.5@S2 (9.6: at all positions)"),
+    "--edges": dict(help="the same for edges: '5.5.z@S2 -> 7.3.v@S2,embed -> 0.1.q'"),
     "--circuit": dict(metavar="FILE", help="the circuit, as it was saved"),
 }
 CIRCUIT: Table = {
+    "--keep": dict(choices=["heads", "edges"], default="heads", help="what of --circuit FILE"),
     "--reference": dict(choices=REFERENCES, default="mean", help="what the others say"),
     "--over": dict(metavar="FILE", help="prompts to take mean and shuffle over, if not the same"),
     "--positions": dict(choices=POSITIONS, default="labelled", help="where nodes are kept"),

@@ -12,6 +12,7 @@ from pathpatch.circuits.ablation import CHOICES, donors
 from pathpatch.circuits.assessment import Assessment
 from pathpatch.circuits.circuit import Circuit
 from pathpatch.circuits.knockouts import Knockout
+from pathpatch.circuits.links import Link
 from pathpatch.effects import Effects
 from pathpatch.engine.sweeps import baseline
 from pathpatch.engine.traces import Trace
@@ -82,7 +83,7 @@ def report_circuit(knockout: Knockout, found: Assessment, out: Path, seed: int) 
     """Print and write how faithful, complete and minimal it is, and how much of that is choice."""
     prompts, rules = knockout.prompts, knockout.rules
     alike = (donors(prompts, replace(rules, reference="mean")) > 0).sum(1).min()
-    print(f"{len(found.circuit)} nodes on {len(prompts)} prompts; knocked out: {rules.reference}")
+    print(f"{len(found.circuit)} parts on {len(prompts)} prompts; knocked out: {rules.reference}")
     print(f"(a mean is over {alike} or more x_new prompts of a template)")
 
     def sure(values: np.ndarray) -> str:
@@ -153,7 +154,7 @@ def _count(clusters: list[str]) -> int:
 
 
 def _plain(value: object) -> object:
-    """What JSON gets for an array (a list), a node (its name) and a dataclass (its fields)."""
+    """What JSON gets for an array (a list), a part (its name) and a dataclass (its fields)."""
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return str(value) if isinstance(value, Node) else vars(value)
+    return str(value) if isinstance(value, Node | Link) else vars(value)
