@@ -31,6 +31,8 @@ def path_patch(
 ) -> Float[Tensor, "batch vocab"]:
     """How the logits change when the senders act *through the receivers* and in no other way.
 
+    A receiver is an input of a head (q, k, v) or of an MLP (mlp_in: no other part sees the patch),
+    the residual stream below or above a layer, or the logits.
     Only direct paths count. frozen: what a direct path may not go through, by default all heads.
     That is the paper's rule: MLPs are recomputed and belong to the path. `heads(model) +
     mlps(model)` is edge patching. To denoise, give `prompts.swapped()`.

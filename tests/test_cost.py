@@ -61,6 +61,14 @@ def test_the_fast_plan_counts_what_the_engine_does(gpt2: Tiny):
     assert cost("2.0.k@S2") == n * (2 * mlp + layer) + (here - n) * sides
     assert cost("1.0.k@S2") == n * (mlp + layer) + here * layer + (here - n) * sides
     assert cost("1.0.q@END") < cost("1.0.q@S2") < cost("1.0.q")
+    # C passes the MLPs between the two; in D the MLP that receives is the first thing that runs.
+    assert cost("0.mlp_in@END") == n * (mlp + 2 * layer)
+    assert cost("1.mlp_in@END") == n * (mlp + mlp + layer)
+    assert cost("2.mlp_in") == cost("2.mlp_in@END") == n * (2 * mlp + mlp)
+    assert cost("2.mlp_in@END", "2.0@END") == n * mlp
+    assert cost("1.mlp_in@END", "1.mlp_out@END") == 0, "no receiver can see the sender"
+    assert cost("1.mlp_in@S2") == n * mlp + here * mlp + n * (layer - sides) + here * sides
+    assert cost("1.resid_pre@END") == cost("0.resid_post@END") == cost("1.0.q@END")
 
 
 def test_the_literal_plan_counts_every_pass(gpt2: Tiny):

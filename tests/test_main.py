@@ -90,6 +90,14 @@ def test_senders_by_name_alone_and_together(tmp_path, file):
     assert json.loads((out / "effects.json").read_text())["senders"][0] == "0.mlp_out@END"
 
 
+def test_mlps_receive(tmp_path, file):
+    out, receivers = tmp_path / "out", "1.mlp_in,2.0.q@S2,2.resid_pre@S2"
+    assert sweep(file, out, "--senders", "0.1,1.0", "--receivers", receivers) == 0
+    found = Effects.load(out)
+    assert found.about.receivers == ["1.mlp_in@END", "2.0.q@S2", "2.resid_pre@S2"]
+    assert found.about.engine == "fast" and (abs(found.change).max(1) > 0).all()
+
+
 def test_a_number_of_prompts_is_so_many_of_ioi_for_every_command(tmp_path):
     for command in ("sweep", "patch"):
         out = tmp_path / command

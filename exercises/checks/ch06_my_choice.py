@@ -121,6 +121,8 @@ def _reaches(sender: Node, receiver: Node) -> bool:
     """Whether the one is computed before the other; positions are another matter."""
     if sender.layer is None or receiver.layer is None:
         return True
+    if receiver.kind == "mlp_in":  # the heads of its layer come before it
+        return sender.layer < receiver.layer + (sender.kind == "z")
     return sender.layer < receiver.layer + (receiver.kind == "resid_post")
 
 

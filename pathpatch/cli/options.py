@@ -56,7 +56,7 @@ METRIC: Table = {"--metric": dict(choices=METRICS, default="logit_diff")}
 DIRECTION: Table = {"--direction": dict(choices=["noising", "denoising"], default="noising")}
 SWEEP: Table = {
     "--senders": dict(default="heads", help="heads, mlps, or nodes: 9.6,3.mlp_out,a+b"),
-    "--receivers": dict(default="logits", help="nodes: 9.6.q,9.9.q (together)"),
+    "--receivers": dict(default="logits", help="nodes: 9.6.q,9.9.q,3.mlp_in (together)"),
     "--at": dict(default="END", help="position of nodes that name none"),
     "--frozen": dict(choices=FROZEN, default="heads"),
     "--engine": dict(choices=ENGINES, default="fast"),

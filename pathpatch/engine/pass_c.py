@@ -82,7 +82,7 @@ def receive(scene: Scene, node: Node, here: Tensor) -> Tensor:
 
     Returns: [sender, batch, place, d_head] for an input of a head, otherwise `here`, copied.
     """
-    if node.head is None:
+    if node.layer is None or node.head is None:
         return here.clone()
     values = project(scene, node.layer, node.kind, here)  # [..., head, d_head]
     return values[..., node.heads(scene.model)[0], :]

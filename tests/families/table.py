@@ -38,7 +38,8 @@ from pathpatch.nodes import KINDS
 FILE = Path(__file__).parents[2] / "book/data/families.json"
 ROUNDING = 1e-4  # of the largest logit: some families round through float32
 POS = 9
-RECEIVERS = ("logits@END", "2.1.q@END", "1.2.v@3")
+RECEIVERS = ("logits@END", "2.1.q@END", "1.2.v@3", "1.mlp_in@3")
+TO = {"logits@END": None, "1.resid_post@END": ("resid", 2), "1.mlp_in@END": ("mlp", 1)}
 
 
 def prompts() -> Prompts:
@@ -80,7 +81,8 @@ def short(error: Exception) -> str:
 
 
 def compare(model: Any, original: Any) -> list[str]:
-    """What differs from the truth: logits, patches of single heads, paths from single heads."""
+    """What differs from the truth: logits, patches of single heads, paths from single heads to the
+    logits, to a residual stream and to an MLP."""
     asked = prompts()
     ids, new = asked.orig.ids, asked.new.ids
     everything = run(model, asked.orig, reads=["logits@END"])
@@ -89,6 +91,7 @@ def compare(model: Any, original: Any) -> list[str]:
     if len(truth.projections(original)) != zoo.LAYERS:
         return [*differ(found, plain), "no truth for its heads: other names"]
     a, _ = truth.capture(original, new)
+    has_mlps = len(truth.mlps(original)) == zoo.LAYERS
     for layer, head in ((0, 1), (1, 3), (2, 2)):
         node = f"{layer}.{head}.z@END"
 
@@ -101,10 +104,12 @@ def compare(model: Any, original: Any) -> list[str]:
 
         patched = activation_patch(model, asked, nodes=[node])
         found[f"patch {node}"] = patched, truth.forward(original, ids, z=write)
-        for receiver, depth in (("logits@END", None), ("1.resid_post@END", 2)):
+        for receiver, to in TO.items():
+            if to and to[0] == "mlp" and not (Node.parse(receiver).is_in(model) and has_mlps):
+                continue  # refused, or named otherwise
             ways = {"senders": [node], "receivers": [receiver], "frozen": heads(model)}
             ours = path_patch(model, asked, **ways)
-            theirs = truth.path_patch(original, ids, new, (layer, head), zoo.HEADS, depth)
+            theirs = truth.path_patch(original, ids, new, (layer, head), zoo.HEADS, to)
             found[f"{node} to {receiver}"] = ours, theirs
     return differ(found, plain)
 

@@ -1,6 +1,7 @@
 """The truth: plain hooks on an untouched Hugging Face model, and nothing of the library.
 
-A head's output is its slice of what enters the output projection of its attention.
+A head's output is its slice of what enters the output projection of its attention. What an MLP
+reads is taken after its norm, which sees one position: to replace it there or before is the same.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MLPS = ("mlp", "feed_forward", "ffn", "block_sparse_moe")
 PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense", "wo")
+Place = tuple[str, int]  # "resid" or "mlp": the input of a block or of its MLP, and its number
 Change = Callable[[int, Tensor], Tensor | None]  # layer, value -> what stands there instead
 
 
@@ -34,11 +37,16 @@ def layers(hf_model: Any) -> list[Any]:
     return found
 
 
+def mlps(hf_model: Any) -> list[Any]:
+    """The MLP of every block; where a family calls it otherwise, none."""
+    found = [dict(layer.named_children()) for layer in layers(hf_model)]
+    return [parts[name] for parts in found for name in MLPS if name in parts]
+
+
 @torch.no_grad()
-def forward(
-    hf_model: Any, ids: Tensor, z: Change | None = None, resid: Change | None = None
-) -> Tensor:
-    """The logits at the last token, with hooks on heads' outputs and on the inputs of blocks."""
+def forward(hf_model: Any, ids: Tensor, **changes: Change) -> Tensor:
+    """The logits at the last token, with hooks on heads' outputs (z), and on the inputs of blocks
+    (resid) and of MLPs (mlp)."""
 
     def first_input(change: Change, layer: int) -> Callable[..., Any]:
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -53,9 +61,13 @@ def forward(
         return hook
 
     with ExitStack() as stack:
-        places = [hf_model.get_submodule(name) for name in projections(hf_model)]
-        for change, modules in ((z, places), (resid, layers(hf_model))):
-            for layer, module in enumerate(modules) if change else ():
+        places = {
+            "z": [hf_model.get_submodule(name) for name in projections(hf_model)],
+            "resid": layers(hf_model),
+            "mlp": mlps(hf_model),
+        }
+        for kind, change in changes.items():
+            for layer, module in enumerate(places[kind]):
                 hook = first_input(change, layer)
                 handle = module.register_forward_pre_hook(hook, with_kwargs=True)
                 stack.callback(handle.remove)
@@ -79,9 +91,10 @@ def slice_of(head: int, heads: int, value: Tensor) -> slice:
 
 
 def path_patch(
-    hf_model: Any, ids: Tensor, new: Tensor, sender: tuple[int, int], heads: int, depth: int | None
+    hf_model: Any, ids: Tensor, new: Tensor, sender: tuple[int, int], heads: int, to: Place | None
 ) -> Tensor:
-    """Path patching, one head at END to the logits, or to the input of block `depth` at END."""
+    """Path patching, one head at END to the logits, or to a place at END."""
+    kind, number = to or ("resid", -1)
     layer, head = sender
     a, _ = capture(hf_model, new)
     b, _ = capture(hf_model, ids)
@@ -95,17 +108,17 @@ def path_patch(
         return value
 
     def keep(i: int, value: Tensor) -> None:
-        if i == depth:
+        if i == number:
             stored.append(value[:, -1])
 
-    logits = forward(hf_model, ids, z=freeze, resid=keep)
-    if depth is None:
+    logits = forward(hf_model, ids, z=freeze, **{kind: keep})
+    if to is None:
         return logits
 
     def write(i: int, value: Tensor) -> Tensor | None:
-        if i != depth:
+        if i != number:
             return None
         value[:, -1] = stored[0]
         return value
 
-    return forward(hf_model, ids, resid=write)
+    return forward(hf_model, ids, **{kind: write})

@@ -209,7 +209,7 @@ def left_out_the_position():
     return PLAN | {"receivers": ["17.4.q"]}
 
 
-@wrong("6.1", "cannot be one of them; q, k, v, resid_post, logits can")
+@wrong("6.1", "cannot be one of them; q, k, v, mlp_in, resid_pre, resid_post, logits can")
 def took_the_whole_head():
     return PLAN | {"receivers": ["17.4@S2"]}
 
