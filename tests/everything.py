@@ -11,6 +11,7 @@ import torch
 from pathpatch import (
     LOGITS,
     Ablation,
+    EdgeKnockout,
     Knockout,
     Node,
     Prompts,
@@ -152,6 +153,8 @@ def knockouts(model: Model, prompts: Prompts) -> Found:
             rules = Ablation(reference, positions, **choices, over=prompts)
             knockout = Knockout(model, prompts, rules)
             yield from vars(faithfulness(knockout, circuit)).values()
+            edges = EdgeKnockout(model, prompts, rules)
+            yield edges.score(["0.1.z@S2 -> 2.0.k@S2", "2.0.z@END -> logits"])
             yield knockout.score(circuit, ["1.0@END"])
 
 

@@ -27,7 +27,9 @@ from torch import Tensor
 from pathpatch import (
     LOGITS,
     Ablation,
+    EdgeKnockout,
     Knockout,
+    Link,
     Node,
     Pair,
     Prompts,
@@ -37,6 +39,7 @@ from pathpatch import (
     answer_prob,
     causal_trace,
     edge_attribution,
+    grid,
     ioi_prompts,
     logit_diff,
     minimality,
@@ -48,6 +51,7 @@ from pathpatch import (
 )
 from pathpatch.circuits import attribution
 from pathpatch.circuits.gradients import gradients
+from pathpatch.circuits.links import step
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer, word_tokenizer
 from pathpatch.nodes import FROZEN, Model
 from pathpatch.tasks.ioi import TEMPLATES
@@ -210,6 +214,27 @@ def sweeps(file: str) -> Iterator[Compared]:
             yield Compared(f"{what[asked['frozen']]}, {engine}", asked["values"], found.patched)
 
 
+def all_but_one(file: str) -> Iterator[Compared]:
+    """A patched edge is a circuit of all other edges, of which the rest is resampled."""
+    rules = Ablation("resample", candidates="heads+mlps")
+    for asked in experiments(file):
+        (receiver,) = asked["receivers"]
+        if "resid_post@" in receiver:  # they read END whatever the position; here there is no edge
+            continue
+        end = "logits" if "resid_post" in receiver else receiver
+        model, prompts = model_of(asked["model"]), side(file, asked["direction"])
+        knockout = EdgeKnockout(model, prompts, rules)
+        ours = [knockout.score(None, [(sender, end)]) for sender in asked["senders"]]
+        yield Compared("circuits of edges, all but one", asked["values"], ours)
+
+
+def all_that_send(model: Model, circuit: list[str]) -> list[Link]:
+    """Every edge out of the embedding and some nodes."""
+    senders = [EMBED, *map(Node.parse, circuit)]
+    receivers = [node for kind in ("q", "k", "v", "mlp_in", "logits") for node in grid(model, kind)]
+    return [Link(h, r) for h in senders for r in receivers if step(h) < step(r)]
+
+
 def theirs_on_the_line(ends: list[int], steps: int) -> Callable[..., Any]:
     """A stand-in for `attribution._line`: these of the points k/steps from x_new to x_orig."""
 
@@ -313,6 +338,9 @@ def eap_ig(file: str) -> Iterator[Compared]:
             knockout = Knockout(model, prompts, rules)
             ours = [knockout.score(circuit) for circuit in asked["circuits"]]
             yield Compared(f"circuits of nodes, {reference}", asked["values"], ours)
+            edges = EdgeKnockout(model, prompts, rules)
+            ours = [edges.score(all_that_send(model, circuit)) for circuit in asked["circuits"]]
+            yield Compared(f"circuits of edges, {reference}", asked["values"], ours)
         else:
             found = activation_sweep(model, prompts, nodes=asked["senders"])
             yield Compared("exact nodes", asked["values"], found.patched)
@@ -396,7 +424,7 @@ def rome(file: str) -> Iterator[Compared]:
 COMPARE: dict[str, list[Callable[[str], Iterator[Compared]]]] = {
     "arena": [base, sweeps],
     "arena_knockouts": [knockouts],
-    "auto_circuit": [base, sweeps],
+    "auto_circuit": [base, sweeps, all_but_one],
     "eap_ig": [base, eap_ig],
     "easy_transformer": [base, sweeps],
     "easy_transformer_knockouts": [knockouts],

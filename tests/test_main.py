@@ -462,6 +462,23 @@ def test_circuit_writes_what_it_did(tmp_path, grouped, capsys):
         assert (again / name).read_bytes() == (out / name).read_bytes()
 
 
+def test_circuit_takes_edges(tmp_path, grouped, capsys):
+    asked, edges = ["--prompts", grouped, *FEW], "0.1.z@S2 -> 2.0.k@S2,2.0.z@END -> logits@END"
+    assert command("circuit", tmp_path / "typed", *asked, "--edges", edges) == 0
+    typed = json.loads((tmp_path / "typed" / "evaluation.json").read_text())
+    assert typed["circuit"] == edges.split(",") == list(typed["minimality"])
+    assert "2 parts on 8 prompts" in capsys.readouterr().out
+    saved = tmp_path / "circuit.json"
+    nothing = (0.0,) * 5
+    Circuit([Edge(*edge.split(" -> "), *nothing) for edge in edges.split(",")]).save(saved)
+    given = ["--circuit", str(saved), "--keep", "edges"]
+    assert command("circuit", tmp_path / "saved", *asked, *given) == 0
+    read = json.loads((tmp_path / "saved" / "evaluation.json").read_text())
+    assert read == typed
+    assert command("circuit", tmp_path / "none", *asked, "--edges", "0.1.z@S2 -> 2.0.z") == 2
+    assert "2.0.z does not receive" in capsys.readouterr().err
+
+
 def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
     out, saved = tmp_path / "out", tmp_path / "circuit.json"
     edges = [("1.2.z@END", "logits@END"), ("embed@S2", "1.2.v@S2"), ("0.1.z@S2", "1.2.q@END")]

@@ -70,8 +70,10 @@ Part: TypeAlias = Node | Link
 class Ends(Protocol):
     """An edge by the names of its ends, such as `Circuit.edges` has."""
 
-    sender: str
-    receiver: str
+    @property
+    def sender(self) -> str: ...
+    @property
+    def receiver(self) -> str: ...
 
 
 Parts: TypeAlias = Iterable[Part | Ends | str | tuple[Node | str, Node | str]]
