@@ -59,7 +59,7 @@ def test_whole_tables_equal_transformer_lens(tiny: Tiny, name: str, kind: str, o
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
 def test_every_kind_at_labels_and_in_sets_equals_the_oracle(tiny: Tiny, direction: str):
     prompts = tiny.prompts if direction == "noising" else tiny.prompts.swapped()
-    kinds = "embed resid_pre resid_post attn_out mlp_out z q k v pattern".split()
+    kinds = "embed resid_pre resid_post attn_out mlp_in mlp_out z q k v pattern".split()
     entries = [str(node) for kind in kinds for node in grid(tiny.model, kind, ["S1+1", "END"])]
     entries = [*entries[::5], "0.1@S1+1+1.2.q@END", "1.kv1.v@S1+1 + 0.mlp_out", "embed"]
     effects = activation_sweep(tiny.model, prompts, nodes=entries, metric=answer_prob)

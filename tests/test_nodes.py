@@ -13,7 +13,10 @@ NODES = st.one_of(
     st.builds(Node, st.sampled_from(["z", "q", "k", "v", "pattern"]), LAYER, LAYER, at=AT),
     st.builds(Node, st.sampled_from("kv"), LAYER, LAYER, st.just(True), at=AT),
     st.builds(
-        Node, st.sampled_from(["mlp_out", "attn_out", "resid_pre", "resid_post"]), LAYER, at=AT
+        Node,
+        st.sampled_from(["mlp_in", "mlp_out", "attn_out", "resid_pre", "resid_post"]),
+        LAYER,
+        at=AT,
     ),
     st.builds(Node, st.sampled_from(["embed", "logits"]), at=AT),
 )
