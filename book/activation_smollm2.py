@@ -2,9 +2,9 @@
 
     python book/activation_smollm2.py    25 minutes on one core
 
-All heads at END, on 120 prompts with three corruptions in both directions; states, outputs of
-attention and MLPs, and heads at five positions, on 30 prompts. Finished tables are kept in
-out/activation, so a run that was stopped goes on where it was.
+All heads at END, on 60 prompts with three corruptions in both directions; states and the outputs
+of attention and MLPs at five positions, and heads at two, on 30 prompts. Finished tables are kept
+in out/activation, so a run that was stopped goes on where it was.
 """
 
 import json
@@ -27,7 +27,7 @@ FILE, OUT = BOOK / "data" / "activation_smollm2.npz", BOOK.parent / "out" / "act
 AT = ("IO", "S1", "S1+1", "S2", "END")
 CORRUPTIONS = ("p_ABC", "S2", "S1")  # all three names, or only this one, become other names
 WAYS = ("noising", "denoising")
-LARGE, SMALL = 120, 30  # prompts: each of 15 frames in 2 orders four times, or once
+LARGE, SMALL = 60, 30  # prompts: each of 15 frames in 2 orders twice, or once
 
 
 def the_prompts(model: Model, n: int, corruption: str = "p_ABC", way: str = "noising") -> Prompts:
@@ -84,7 +84,8 @@ def questions(model: Model) -> dict[str, tuple[Prompts, list[Node]]]:
         prompts = the_prompts(model, SMALL, "p_ABC", way)
         asked[f"resid_post, {way}"] = (prompts, grid(model, "resid_post", AT))
     prompts = the_prompts(model, SMALL)
-    for kind in ("attn_out", "mlp_out", "z"):
+    asked["z, noising"] = (prompts, grid(model, "z", ("S1+1", "S2")))
+    for kind in ("attn_out", "mlp_out"):
         asked[f"{kind}, noising"] = (prompts, grid(model, kind, AT))
     return asked
 
