@@ -30,9 +30,11 @@ WAYS = ("noising", "denoising")
 LARGE, SMALL = 60, 30  # prompts: each of 15 frames in 2 orders twice, or once
 
 
-def the_prompts(model: Model, n: int, corruption: str = "p_ABC", way: str = "noising") -> Prompts:
+def the_prompts(
+    model: Model, n: int, corruption: str = "p_ABC", way: str = "noising", seed: int = 0
+) -> Prompts:
     """n prompts of p_IOI. In the corrupt ones all names, or that at one label, are others."""
-    prompts = ioi_prompts(model.tokenizer, n, Random(0))
+    prompts = ioi_prompts(model.tokenizer, n, Random(seed))
     if corruption != "p_ABC":
         prompts = third_name(model, prompts, corruption)
     return prompts.swapped() if way == "denoising" else prompts
