@@ -66,10 +66,10 @@ def total_effects(model: Model, prompts: Prompts, nodes: Sequence[Node]) -> Effe
     """`activation_sweep`, by another road: what a node does, it does through the state after its
     layer, at its own position. So a patch of the node is a path patch to that state, and edges
     share passes A and B. The page measures a sample again by activation patching."""
-    edges = []
+    edges, unknown = [], [np.nan] * 5  # change, interval, percent and p of an edge
     for node in nodes:
         sender = "+".join(map(str, writers(model, node)))
-        edges.append(Edge(sender, f"{node.layer}.resid_post@{node.at}", 0, 0, 0, 0, 0))
+        edges.append(Edge(sender, f"{node.layer}.resid_post@{node.at}", *unknown))
     found = edge_effects(model, prompts, Circuit(edges))
     about = replace(found.about, receivers=[], frozen="nothing")
     return replace(found, senders=[[node] for node in nodes], receivers=(), about=about)
