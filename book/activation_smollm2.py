@@ -3,7 +3,7 @@
     python book/activation_smollm2.py    25 minutes on one core
 
 All heads at END, on 60 prompts with three corruptions in both directions; states and the outputs
-of attention and MLPs at five positions, and heads at two, on 30 prompts. Finished tables are kept
+of attention and MLPs at five positions, and the heads of two layers, on 30 prompts. Finished tables are kept
 in out/activation, so a run that was stopped goes on where it was.
 """
 
@@ -86,7 +86,8 @@ def questions(model: Model) -> dict[str, tuple[Prompts, list[Node]]]:
         prompts = the_prompts(model, SMALL, "p_ABC", way)
         asked[f"resid_post, {way}"] = (prompts, grid(model, "resid_post", AT))
     prompts = the_prompts(model, SMALL)
-    asked["z, noising"] = (prompts, grid(model, "z", ("S1+1", "S2")))
+    inside = heads(model, "S1+1")[9 * 16 : 9 * 17] + heads(model, "S2")[9 * 17 : 9 * 18]
+    asked["z, noising"] = (prompts, inside)  # layers 16 and 17, of 9 heads: the map points at them
     for kind in ("attn_out", "mlp_out"):
         asked[f"{kind}, noising"] = (prompts, grid(model, kind, AT))
     return asked

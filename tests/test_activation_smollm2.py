@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,8 @@ def test_the_file_is_whole():
         size = sweeps.LARGE if name.startswith("heads") else sweeps.SMALL
         assert len(effects.base) == len(effects.templates) == size
         assert effects.about.direction == name.rsplit(", ", 1)[1]
-        assert len(effects.senders) == {"heads": 270, "z": 540}.get(
-            name.split(" ")[0].strip(","), 150
-        )
+        sizes = {"heads": 270, "z": 18}
+        assert len(effects.senders) == sizes.get(re.split("[ ,]", name)[0], 150)
 
 
 @pytest.mark.slow
