@@ -3,8 +3,8 @@
     python book/activation_smollm2.py    25 minutes on one core
 
 All heads at END, on 60 prompts with three corruptions in both directions; states and the outputs
-of attention and MLPs at five positions, and the heads of two layers, on 30 prompts. Finished tables are kept
-in out/activation, so a run that was stopped goes on where it was.
+of attention and MLPs at five positions, and the heads of two layers, on 30 prompts. Finished tables
+are kept in out/activation, so a run that was stopped goes on where it was.
 """
 
 import json
