@@ -53,7 +53,13 @@ from pathpatch.models.load import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps
 from pathpatch.paths import path_patch
 from pathpatch.pictures.diagrams import pass_diagram
-from pathpatch.pictures.plots import attention_panel, heat_map, heat_maps, save_figure
+from pathpatch.pictures.plots import (
+    attention_arcs,
+    attention_panel,
+    heat_map,
+    heat_maps,
+    save_figure,
+)
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact, fact_prompts, load_facts

@@ -20,6 +20,7 @@ from pathpatch import (
     activation_patch,
     activation_sweep,
     answer_prob,
+    attention_arcs,
     attention_panel,
     baseline,
     causal_trace,
@@ -185,6 +186,11 @@ def panel(model: Model, prompts: Prompts) -> Found:
     return [np.asarray(image.get_array()) for axes in figure.axes for image in axes.images]
 
 
+def arcs(model: Model, prompts: Prompts) -> Found:
+    figure = attention_arcs(model, prompts.orig[:1], ["1.1@END"])
+    return [np.array([patch.get_facecolor() for patch in figure.axes[0].patches])]
+
+
 def diagram(model: Model, prompts: Prompts) -> Found:
     nodes = {"senders": ["0.1@S2"], "receivers": ["1.1.v@S2"], "nodes": ["1.1@END"]}
     figure = pass_diagram(model, prompts[:1], **nodes)
@@ -214,5 +220,5 @@ EVERYTHING: dict[str, Computation] = {
 }
 for each in (forward, patches, slopes, own_metric, activations, treatments, estimates, traces):
     EVERYTHING[each.__name__] = each
-for each in (knockouts, discovery, edges, before, cost, panel, diagram, identity):
+for each in (knockouts, discovery, edges, before, cost, panel, arcs, diagram, identity):
     EVERYTHING[each.__name__] = each

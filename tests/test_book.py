@@ -20,7 +20,6 @@ CODE = re.compile(r"```\{code-cell\}.*?\n```|```python\n.*?```|`[^`\n]+`", re.DO
 # Public names that are only in the list of the library's functions so far, because the chapters
 # that will use them are not written yet. Delete a name when its chapter comes.
 IN_CHAPTERS_TO_COME = {
-    "recovered",  # 3, activation patching
     *("Fact", "Trace", "causal_trace"),  # 4, causal tracing
     *("gaussian_noise", "windows"),  # 4
     *("Faithfulness", "Gap", "Search", "choices", "completeness"),  # 9

@@ -6,9 +6,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import Tiny
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_effects import ABOUT
 
-from pathpatch import Effects, Node, PathPatchError, attention_panel, heat_map, heat_maps, run
+from pathpatch import (
+    Effects,
+    Node,
+    PathPatchError,
+    attention_arcs,
+    attention_panel,
+    heat_map,
+    heat_maps,
+    run,
+)
 
 NAMES = [f"{layer}.{head}.z@END" for layer in range(2) for head in range(3)]
 NOISE = np.random.default_rng(0).normal(0, 0.1, (6, 30))
@@ -109,3 +119,37 @@ def test_an_attention_panel_refuses(gpt2: Tiny, patterns):
 def test_an_attention_panel_is_of_one_prompt(gpt2: Tiny):
     with pytest.raises(PathPatchError, match=r"got 6 prompts and 0\.1\.z; try prompts.orig"):
         attention_panel(gpt2.model, gpt2.prompts.orig, ["0.1"])
+
+
+def test_arcs_lead_from_the_word_that_looks_to_those_that_are_seen(tiny: Tiny):
+    tokens = tiny.prompts.orig[1:2]
+    n, s2 = int(tokens.at("END")) + 1, int(tokens.at("S2"))
+    figure = attention_arcs(tiny.model, tokens, ["0.1@S2", "2.3.pattern@END"])
+    found = run(tiny.model, tokens, reads=["0.1.pattern@S2", "2.3.pattern@END"])
+    words = [tiny.model.tokenizer.decode(i).strip() for i in tokens.ids[0, :n]]
+    for axes, (node, shares), start in zip(figure.axes, found.items(), (s2, n - 1), strict=True):
+        title, *texts = [t.get_text() for t in axes.texts]
+        assert title == f"head {node.layer}.{node.head} looks from {node.at}"
+        shares = shares[0, :n].tolist()
+        seen = [f"{share:.2f}".lstrip("0") for share in shares if share >= 0.1]
+        assert sorted(texts) == sorted(words + seen)
+        boxes = [p for p in axes.patches if isinstance(p, FancyBboxPatch)]
+        assert [box.get_facecolor()[0] for box in boxes] == pytest.approx(
+            [1 - 0.75 * share for share in shares]
+        )
+        outlined = [box.get_edgecolor()[3] > 0 for box in boxes]
+        assert outlined == [i == start for i in range(n)]
+        middle = [box.get_x() + box.get_width() / 2 for box in boxes]
+        ends = [p.get_path().vertices for p in axes.patches if isinstance(p, FancyArrowPatch)]
+        expected = [middle[i] for i, x in enumerate(shares) if x >= 0.1 and i != start]
+        assert [float(points[0][0]) for points in ends] == pytest.approx(
+            [middle[start]] * len(ends)
+        )
+        assert [float(points[2][0]) for points in ends] == pytest.approx(expected)
+
+
+def test_arcs_need_a_word_that_looks(gpt2: Tiny):
+    with pytest.raises(PathPatchError, match=r"2\.3\.pattern has no position; try 2.*n@END"):
+        attention_arcs(gpt2.model, gpt2.prompts.orig[:1], ["2.3"])
+    with pytest.raises(PathPatchError, match=r"got 6 prompts and 0\.1\.z@END; try prompts"):
+        attention_arcs(gpt2.model, gpt2.prompts.orig, ["0.1@END"])

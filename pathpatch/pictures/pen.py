@@ -47,3 +47,11 @@ def arrow(axes: Axes, *points: Point, lw: float, **style: Any) -> None:
     size = {"mutation_scale": 6 + 2 * lw, "shrinkA": 0, "shrinkB": 0}
     head: dict[str, Any] = {"arrowstyle": "-|>", "lw": lw, "zorder": 1, **size, **style}
     axes.add_patch(FancyArrowPatch(path=Line(points), **head))
+
+
+def arc(axes: Axes, start: Point, over: Point, stop: Point, *, lw: float, **style: Any) -> None:
+    """A curve from start to stop, drawn towards the point `over`, with a head at its end."""
+    size = {"mutation_scale": 6 + 2 * lw, "shrinkA": 0, "shrinkB": 0}
+    look: dict[str, Any] = {"arrowstyle": "-|>", "lw": lw, "zorder": 1, **size, **style}
+    path = Line([start, over, stop], [Line.MOVETO, Line.CURVE3, Line.CURVE3])
+    axes.add_patch(FancyArrowPatch(path=path, **look))
