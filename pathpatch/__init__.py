@@ -12,13 +12,14 @@ engine/      spec scene pass_c pass_d literal fast blocks verify cost identity s
 circuits/    circuit treatments knockouts evaluation subsets assessment gradients attribution
              discovery walk
 pictures/    pen plots readout passes diagrams wiring
-cli/         options inputs report commands
+cli/         door options inputs report commands
 
 Read `paths` first: the four passes of path patching, A to D.
 """
 
 from types import ModuleType as _Module
 
+import pathpatch.cli.door as _door
 from pathpatch.activation import activation_patch
 from pathpatch.circuits.attribution import edge_attribution, node_attribution
 from pathpatch.circuits.circuit import Circuit, Edge, edge_effects
@@ -62,3 +63,7 @@ from pathpatch.uncertainty import interval
 
 # What is imported above is public; the modules themselves come along.
 __all__ = [n for n in dir() if not n.startswith("_") and not isinstance(globals()[n], _Module)]
+
+# From here they are called; what is wrong in kind gets a sentence.
+for _name in __all__:
+    globals()[_name] = _door.at_the_door(globals()[_name])

@@ -30,7 +30,7 @@ class Run(dict[Node, Tensor]):
         self.tokens = tokens
 
     def __getitem__(self, node: Node | str) -> Tensor:
-        return super().__getitem__(Node.parse(node) if isinstance(node, str) else node)
+        return super().__getitem__(node if isinstance(node, Node) else Node.parse(node))
 
     def __missing__(self, node: Node) -> Tensor:
         if node.at is None or node.everywhere() not in self:
@@ -187,7 +187,7 @@ def writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
             came = f"shape {list(value.shape)}" if tensor else f"the type {type(value)}"
             if came != f"shape {shape}":
                 raise PathPatchError(f"the value for {node} has {came}, expected a tensor {shape}")
-            target[part] = value.to(edited.device)
+            target[part] = value.to(edited)  # its device and dtype
         return edited
 
     return write

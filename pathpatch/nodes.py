@@ -50,7 +50,7 @@ class Node:
     @staticmethod
     def parse(text: str) -> "Node":
         """Read a node as it is printed. Raises: PathPatchError with the known kinds or forms."""
-        match = _FORM.fullmatch(text.strip())
+        match = isinstance(text, str) and _FORM.fullmatch(text.strip())
         if not match:
             raise PathPatchError(f"cannot read {text!r} as a node; examples: 9.6.q@END, logits")
         layer, shared, head, kind, at = match.groups()
@@ -127,11 +127,6 @@ def device_of(model: Model) -> torch.device:
     return model.W_E.device
 
 
-def places(model: Model) -> frozenset[str]:
-    """The names of all hook points of a model. Which of them can be used, `models.check` finds."""
-    return frozenset(model.hook_dict)
-
-
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together
 Entries: TypeAlias = Iterable[Node | str | Iterable[Node | str]]  # sets, as they may be given
 
@@ -190,8 +185,3 @@ FROZEN: dict[str, Callable[[Model], list[Node]]] = {
 def names(sets: Sets) -> list[str]:
     """The sets as they are printed."""
     return ["+".join(map(str, nodes)) for nodes in sets]
-
-
-def first_layer(nodes: Sequence[Node]) -> int:
-    """The first layer in which a set of senders writes; -1: before the first."""
-    return min(-1 if node.layer is None else node.layer for node in nodes)

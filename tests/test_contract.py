@@ -24,7 +24,7 @@ ROOMS = {
         "discovery walk"
     ),
     "pictures": "pen plots readout passes diagrams wiring",
-    "cli": "options inputs report commands",
+    "cli": "door options inputs report commands",
 }
 ROOT = ROOMS[""].split()
 ORDER = [f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()]

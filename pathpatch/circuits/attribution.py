@@ -27,13 +27,13 @@ from pathpatch.engine.cost import announce
 from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
-from pathpatch.engine.scene import Layout, Scene, run_a_and_b, stream, take
+from pathpatch.engine.scene import Layout, Scene, first_layer, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec
 from pathpatch.engine.verify import why_not_fast
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff, per_prompt
-from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, first_layer, names
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, names
 from pathpatch.prompts import Prompts
 
 EMBED = Node("embed")
@@ -186,8 +186,7 @@ def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor
 
 def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     """The name of the method. It says first what it will take, if that is over two seconds."""
-    if steps < 0:
-        raise PathPatchError(f"steps must be 0 (plain gradients) or more, got {steps}")
+    check_number("steps (0: plain gradients)", steps, 0, whole=True)
     weights = model.original_model.parameters()
     if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights):
         raise PathPatchError(

@@ -12,13 +12,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from pathpatch.engine.scene import Layout
+from pathpatch.engine.scene import Layout, first_layer
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, device_of, first_layer
+from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, device_of
 from pathpatch.prompts import Prompts
 
 GIB = 2**30

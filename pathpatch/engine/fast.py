@@ -13,10 +13,10 @@ from torch import Tensor
 from pathpatch.engine.literal import RowBatches
 from pathpatch.engine.pass_c import pass_c
 from pathpatch.engine.pass_d import pass_d
-from pathpatch.engine.scene import Layout, Scene, run_a_and_b
+from pathpatch.engine.scene import Layout, Scene, first_layer, run_a_and_b
 from pathpatch.engine.spec import Spec
 from pathpatch.metrics import Metric, logit_diff, per_prompt
-from pathpatch.nodes import LOGITS, Model, Node, first_layer
+from pathpatch.nodes import LOGITS, Model, Node
 from pathpatch.prompts import Prompts
 
 

@@ -149,3 +149,8 @@ def take(values: Float[Tensor, "batch pos ..."], pos: Int[Tensor, "batch place"]
     """
     rows = torch.arange(len(pos), device=pos.device)[:, None]  # [batch, 1]
     return values[rows, pos.clamp(max=values.shape[1] - 1)]
+
+
+def first_layer(nodes: Sequence[Node]) -> int:
+    """The first layer in which a set of senders writes; -1: before the first."""
+    return min(-1 if node.layer is None else node.layer for node in nodes)

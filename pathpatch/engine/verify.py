@@ -15,10 +15,10 @@ from pathpatch.engine.blocks import beside
 from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import pass_c
 from pathpatch.engine.pass_d import pass_d
-from pathpatch.engine.scene import Layout, Scene, run_a_and_b, take
+from pathpatch.engine.scene import Layout, Scene, first_layer, run_a_and_b, take
 from pathpatch.forward import Run, all_modules, run
 from pathpatch.metrics import logit_diff
-from pathpatch.nodes import FROZEN, LOGITS, Model, Node, Sets, first_layer, heads, mlps
+from pathpatch.nodes import FROZEN, LOGITS, Model, Node, Sets, heads, mlps
 from pathpatch.prompts import END, Prompts, Tokens
 
 # How far the two forms may be apart, in parts of the largest value. In float64 some models round
