@@ -129,9 +129,7 @@ class Effects:
         Raises: PathPatchError when a row is not a single head, or a head has several rows."""
         values = self.mean() if values is None else values
         if not self.of_heads() or values.shape != (len(self.senders),):
-            raise PathPatchError(
-                "a grid needs single heads, each in one row only, and their values"
-            )
+            raise PathPatchError("a grid is of single heads, each in one row only, with values")
         layer, head = np.array([(node.layer, node.head) for (node,) in self.senders]).T
         grid = np.full((1 + layer.max(), 1 + head.max()), np.nan)  # [layer, head]
         grid[layer, head] = values

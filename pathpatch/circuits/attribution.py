@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from pathpatch.activation import check_sets
 from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
@@ -28,7 +27,7 @@ from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, first_layer, run_a_and_b, stream, take
-from pathpatch.engine.spec import Spec
+from pathpatch.engine.spec import Spec, check_sets
 from pathpatch.engine.verify import why_not_fast
 from pathpatch.errors import PathPatchError, check_number
 from pathpatch.forward import Run, run

@@ -30,6 +30,7 @@ from pathpatch.forward import Run
 from pathpatch.metrics import METRICS
 from pathpatch.nodes import Node
 from pathpatch.prompts import Pair, Prompts, Tokens
+from pathpatch.tasks.facts import Fact
 
 # What would work, in words. Python's own kinds first, widened: numpy's numbers are numbers.
 WORDS: dict[Any, str] = {
@@ -41,7 +42,6 @@ WORDS: dict[Any, str] = {
     Callable: "a function",
     Path: "a path",
     type(None): "None",
-    slice: "a slice, such as [:8]",
     Prompts: "Prompts, such as make_prompts(model.tokenizer, pairs) gives",
     Tokens: "Tokens, such as prompts.orig",
     Pair: "a Pair of texts: Pair(clean, corrupt, answer, foil)",
@@ -62,7 +62,7 @@ WORDS: dict[Any, str] = {
 }
 WIDE = {int: Integral, float: Real, dict: Mapping, list: Iterable, tuple: Iterable}
 WIDE |= {Sequence: Iterable, bool: object}
-PLAIN = (str, Integral, Real, object, Iterable, Mapping, Path, slice, np.ndarray, torch.Tensor)
+PLAIN = (str, Integral, Real, object, Iterable, Mapping, Path, np.ndarray, torch.Tensor)
 # What has no class of its own is known by its name.
 BY_NAME: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (
@@ -73,25 +73,24 @@ BY_NAME: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda tokenizer: callable(tokenizer) and hasattr(tokenizer, "decode"),
         "a tokenizer of transformers, such as model.tokenizer",
     ),
-    "hf_model": (
-        lambda model: isinstance(model, torch.nn.Module) and hasattr(model, "config"),
-        "a causal language model of transformers",
-    ),
+    "hf_model": (lambda model: hasattr(model, "config"), "a causal language model of transformers"),
 }
-# They look after themselves: a pass asks them thousands of times.
-OFTEN = (Node, Tokens, Run)
+# These hold what somebody wrote, which gets a sentence for each row when it is used.
+WRITTEN = (Node, Pair, Fact)
+OFTEN = (Tokens, Run)  # whose methods a pass asks thousands of times
 
 
 def at_the_door(thing: Any) -> Any:
     """A function of which every call is looked at, or a class with such methods.
 
-    Metrics, which the library knows by identity, look after themselves, and so does `OFTEN`.
+    Metrics, which the library knows by identity, look after themselves.
     """
     if inspect.isfunction(thing) and thing not in METRICS.values():
         look = _looked_at(thing)
         look.__module__ = "pathpatch"  # where pickle finds it
         return look
-    for name, part in list(vars(thing).items()) if inspect.isclass(thing) else []:
+    parts = vars(thing) if inspect.isclass(thing) and thing not in WRITTEN else {}
+    for name, part in list(parts.items()):
         method = getattr(part, "__func__", part)  # of a static method
         public = name == "__init__" or not (name.startswith("_") or thing in OFTEN)
         if inspect.isfunction(method) and method not in METRICS.values() and public:
@@ -115,12 +114,15 @@ def _looked_at(function: Any) -> Any:
             given = {}  # too many, too few: Python says that well
         _check(who, given, of_classes)
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except PathPatchError:
             raise
         except Exception as error:
             _check(who, given, hints, error)
             raise
+        if function.__name__ == "__init__":  # which keeps what came, and would stumble later
+            _check(who, given, hints)
+        return result
 
     return look if hints else function
 
@@ -138,10 +140,8 @@ def _check(
             else:
                 right, words = _fits(value, hint), ""
             if not right:
-                words = words or in_words(hint)
-                raise PathPatchError(
-                    f"{who}: {name} must be {words}; got {_came(value)}"
-                ) from error
+                said = f"{who}: {name} must be {words or in_words(hint)}; got {_came(value)}"
+                raise PathPatchError(said) from error
 
 
 def _came(value: Any) -> str:
@@ -179,8 +179,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return False
     # What is in lists and dicts is looked at, too, but not in iterators: that would use them up.
     if kind in (Iterable, Mapping) and inside and hasattr(value, "__len__"):
-        items = value.values() if kind is Mapping else value
-        return all(isinstance(item, _kind(inside[-1]) or object) for item in items)
+        items, of = (value.values(), inside[-1]) if kind is Mapping else (value, inside[0])
+        return all(isinstance(item, _kind(of) or object) for item in items)
     return True
 
 
@@ -192,6 +192,7 @@ def in_words(hint: Any) -> str:
     words = WORDS.get(kind, getattr(kind, "__name__", "another"))
     if hasattr(hint, "dim_str"):
         return f"{words} [{hint.dim_str.strip()}]"
-    if kind in (Iterable, Mapping) and inside and _kind(inside[-1]):
-        return f"{words}, each {in_words(inside[-1])}"
+    of = inside[-1 if kind is Mapping else 0] if inside else None
+    if kind in (Iterable, Mapping) and _kind(of):
+        return f"{words}, each {in_words(of)}"
     return words

@@ -11,7 +11,7 @@ from pathpatch.files import as_path
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
-from pathpatch.prompts import END, Prompts
+from pathpatch.prompts import END, Prompts, Tokens
 
 ENGINES = ("fast", "literal")
 EXAMPLE = "options=SweepOptions(engine='literal')"
@@ -98,6 +98,20 @@ class Spec:
         usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
+
+
+def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
+    """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
+    sets = [node_set(names) for names in as_list(nodes, "nodes")]
+    if not sets or not all(sets):
+        raise PathPatchError("the list of nodes to patch is empty; give at least one")
+    for node in [node for nodes in sets for node in nodes]:
+        node.check(model)
+        if node.kind == "logits":
+            raise PathPatchError("the logits cannot be patched: the metric is read from them")
+        if node.at is not None:
+            tokens.at(node.at)
+    return sets
 
 
 def check_texts(model: Model, prompts: Prompts) -> None:

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathpatch.activation import check_sets
 from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.identity import identity
 from pathpatch.engine.jobs import do_jobs, job_grid
-from pathpatch.engine.spec import Spec, SweepOptions, check_texts
+from pathpatch.engine.spec import Spec, SweepOptions, check_sets, check_texts
 from pathpatch.engine.store import Blocks, resized
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff

@@ -168,5 +168,5 @@ def tiny_model(
 
     Raises: PathPatchError for another kind, and for a device or dtype that is not available.
     """
-    hf_model = tiny_hf(kind, seed, dtype, layers).to(check_device(device, dtype))
-    return wrap(hf_model, tiny_tokenizer(), f"tiny-{kind}")
+    device = check_device(device, dtype)
+    return wrap(tiny_hf(kind, seed, dtype, layers).to(device), tiny_tokenizer(), f"tiny-{kind}")

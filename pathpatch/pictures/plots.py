@@ -1,5 +1,6 @@
 """Figures of effects and of attention."""
 
+import io
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,6 +16,7 @@ from matplotlib.image import AxesImage
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import as_array
 from pathpatch.errors import PathPatchError
+from pathpatch.files import as_path, write_file
 from pathpatch.forward import run
 from pathpatch.nodes import Model, Node, as_nodes
 from pathpatch.prompts import Tokens
@@ -134,10 +136,16 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as a file whose kind follows from the name (.svg, .png, .pdf).
 
     The same figure gives the same bytes: SVG files come without a date and random names.
+
+    Raises: PathPatchError for a name of another kind, and when the file cannot be written.
     """
+    kind, content = as_path(path).suffix[1:].lower(), io.BytesIO()
+    if kind not in (known := figure.canvas.get_supported_filetypes()):
+        raise PathPatchError(f"a figure is written as {', '.join(known)}; not as {str(path)!r}")
     with plt.rc_context({"svg.hashsalt": "pathpatch"}):
-        undated = {"Date": None} if str(path).endswith(".svg") else {}
-        figure.savefig(path, dpi=200, metadata=undated)
+        undated = {"Date": None} if kind == "svg" else {}
+        figure.savefig(content, format=kind, dpi=200, metadata=undated)
+    write_file(as_path(path), content.getvalue())
 
 
 def save_heat_map(effects: Effects, path: Path, title: str) -> None:
