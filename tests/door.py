@@ -216,9 +216,9 @@ def everything(folder: Path) -> Iterator[tuple[str, str, str, str, str]]:
 
 def main(say: Callable[[str], object] = print) -> None:
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        with contextlib.redirect_stderr(io.StringIO()):
-            found = list(everything(Path(folder)))
+    quiet = contextlib.redirect_stderr(io.StringIO())
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), quiet:
+        found = list(everything(Path(folder)))
     say(json.dumps(found))
 
 

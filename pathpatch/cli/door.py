@@ -161,7 +161,7 @@ def _kind(hint: Any) -> Any:
     """The class of an annotation; None for those that no value is checked against."""
     kind = getattr(hint, "array_type", None) or get_origin(hint) or hint  # jaxtyping has array_type
     kind = WIDE.get(kind, kind)
-    return kind if isinstance(kind, type) and kind is not Any else None
+    return kind if isinstance(kind, type) and kind not in (Any, Union, UnionType) else None
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -180,7 +180,7 @@ def _fits(value: Any, hint: Any) -> bool:
     # What is in lists and dicts is looked at, too, but not in iterators: that would use them up.
     if kind in (Iterable, Mapping) and inside and hasattr(value, "__len__"):
         items, of = (value.values(), inside[-1]) if kind is Mapping else (value, inside[0])
-        return all(isinstance(item, _kind(of) or object) for item in items)
+        return all(_fits(item, of) for item in items)
     return True
 
 
@@ -193,6 +193,6 @@ def in_words(hint: Any) -> str:
     if hasattr(hint, "dim_str"):
         return f"{words} [{hint.dim_str.strip()}]"
     of = inside[-1 if kind is Mapping else 0] if inside else None
-    if kind in (Iterable, Mapping) and _kind(of):
-        return f"{words}, each {in_words(of)}"
+    if kind in (Iterable, Mapping) and of:
+        return f"{words}, each {'value ' * (kind is Mapping)}{in_words(of)}"
     return words
