@@ -24,8 +24,9 @@ class SweepOptions:
     engine: "fast", or "literal" for the four passes of `path_patch`.
     memory: what the sweep may use beside the model, in GiB.
     folder: where finished blocks are kept. The same sweep, started again, goes on from there: the
-    same model, prompts, nodes, library and metric, which must be a function of a module (not a
-    lambda, partial or closure, which cannot be told from others).
+    same model, prompts, nodes, library and metric.
+    identity: what a metric of your own is, such as "log odds, version 1". A folder needs it, since
+    nobody can see all that a function computes with; say another whenever some of that changes.
     executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
     by its name. With None they are computed here.
     quiet: whether the sweep says neither its cost nor its progress.
@@ -41,6 +42,7 @@ class SweepOptions:
     executor: Executor | None = None
     quiet: bool = False
     seed: int = 0
+    identity: str = ""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:

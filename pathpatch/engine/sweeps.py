@@ -90,7 +90,7 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     done: MutableMapping[int, Array] = {}
     if options.folder:
         key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
-        key |= identity(model, prompts, spec.metric)
+        key |= identity(model, prompts, spec.metric, options.identity)
         shapes = [(1 + len(rows[some]), len(prompts[columns])) for some, columns in jobs]
         done = Blocks(options.folder, key, shapes)
     do_jobs(model, prompts, spec, jobs, done, options.executor, options.quiet)
