@@ -88,7 +88,7 @@ def metric_source(metric: Metric, vouched: str = "") -> str:
         raise PathPatchError(
             f"the finished blocks of a sweep cannot be kept for a metric of your own ({name}): "
             f"nobody can see all that it computes with. Say what it is, as in "
-            f"SweepOptions(folder=..., identity='log odds, version 1'), and another version whenever "
+            f"SweepOptions(folder=..., identity='log odds, version 1'), and another version when "
             f"something of that changes; or take logit_diff, answer_prob, or no folder"
         )
     return digest("\n".join([vouched, *_seen(metric, set())]))
