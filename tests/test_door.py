@@ -126,6 +126,7 @@ def test_public_functions_travel_to_other_processes():
     for function in (path_sweep, logit_diff, pathpatch.heads, pathpatch.Effects.load):
         assert pickle.loads(pickle.dumps(function)) is function
     assert pathpatch.logit_diff is METRICS["logit_diff"]
+    assert pathpatch.path_patch is pathpatch.paths.path_patch
 
 
 def test_prompts_are_taken_backwards_and_by_number(gpt2):

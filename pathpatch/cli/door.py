@@ -8,6 +8,7 @@ them stumbles are its annotations asked about these, too.
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from numbers import Integral, Real
@@ -87,7 +88,7 @@ def at_the_door(thing: Any) -> Any:
     """
     if inspect.isfunction(thing) and thing not in METRICS.values():
         look = _looked_at(thing)
-        look.__module__ = "pathpatch"  # where pickle finds it
+        setattr(sys.modules[thing.__module__], thing.__name__, look)  # where pickle finds it
         return look
     parts = vars(thing) if inspect.isclass(thing) and thing not in WRITTEN else {}
     for name, part in list(parts.items()):
