@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.files import as_path
@@ -14,7 +13,6 @@ from pathpatch.paths import check_nodes
 from pathpatch.prompts import END, Prompts, Tokens
 
 ENGINES = ("fast", "literal")
-EXAMPLE = "options=SweepOptions(engine='literal')"
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ class SweepOptions:
             object.__setattr__(self, "folder", as_path(self.folder))
 
     @staticmethod
-    def of(given: Any) -> "SweepOptions":
-        """The options given, or the usual ones for None. Raises: PathPatchError for others."""
-        if given is not None and not isinstance(given, SweepOptions):
-            raise PathPatchError(f"options are SweepOptions(...), such as {EXAMPLE}, not {given!r}")
+    def of(given: "SweepOptions | None") -> "SweepOptions":
+        """The options given, or the usual ones for None."""
         return given or SweepOptions()
 
 
