@@ -11,14 +11,15 @@ engine/      spec scene pass_c pass_d literal fast blocks verify cost identity s
              traces
 circuits/    circuit treatments links ablation knockouts edges evaluation subsets assessment
              gradients attribution discovery walk
-pictures/    pen plots readout passes diagrams wiring
-cli/         options inputs report commands
+pictures/    pen plots attention readout passes diagrams wiring
+cli/         door options inputs report commands
 
 Read `paths` first: the four passes of path patching, A to D.
 """
 
 from types import ModuleType as _Module
 
+import pathpatch.cli.door as _door
 from pathpatch.activation import activation_patch
 from pathpatch.circuits.ablation import Ablation
 from pathpatch.circuits.attribution import edge_attribution, node_attribution
@@ -52,14 +53,9 @@ from pathpatch.metrics import answer_prob, logit_diff, recovered
 from pathpatch.models.load import load_model, tiny_model, wrap
 from pathpatch.nodes import LOGITS, Node, grid, heads, mlps
 from pathpatch.paths import path_patch
+from pathpatch.pictures.attention import attention_arcs, attention_panel
 from pathpatch.pictures.diagrams import pass_diagram
-from pathpatch.pictures.plots import (
-    attention_arcs,
-    attention_panel,
-    heat_map,
-    heat_maps,
-    save_figure,
-)
+from pathpatch.pictures.plots import heat_map, heat_maps, save_figure
 from pathpatch.pictures.wiring import circuit_diagram
 from pathpatch.prompts import Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact, fact_prompts, load_facts
@@ -71,3 +67,7 @@ from pathpatch.uncertainty import interval
 
 # What is imported above is public; the modules themselves come along.
 __all__ = [n for n in dir() if not n.startswith("_") and not isinstance(globals()[n], _Module)]
+
+# From here they are called; what is wrong in kind gets a sentence.
+for _name in __all__:
+    globals()[_name] = _door.at_the_door(globals()[_name])

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from jaxtyping import Float
 from torch import Tensor
 
-from pathpatch.errors import PathPatchError, as_list
+from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
-from pathpatch.nodes import LOGITS, Entries, Model, Node, Sets, as_nodes, node_set
-from pathpatch.prompts import Prompts, Tokens
+from pathpatch.nodes import LOGITS, Model, Node, as_nodes
+from pathpatch.prompts import Prompts
 
 
 def activation_patch(
@@ -32,17 +32,3 @@ def activation_patch(
 
     # x_orig, with the nodes patched from pass A.
     return run(model, prompts.orig, reads=[LOGITS], writes=a)[LOGITS]
-
-
-def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
-    """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
-    sets = [node_set(names) for names in as_list(nodes, "nodes")]
-    if not sets or not all(sets):
-        raise PathPatchError("the list of nodes to patch is empty; give at least one")
-    for node in [node for nodes in sets for node in nodes]:
-        node.check(model)
-        if node.kind == "logits":
-            raise PathPatchError("the logits cannot be patched: the metric is read from them")
-        if node.at is not None:
-            tokens.at(node.at)
-    return sets

@@ -116,24 +116,23 @@ class Effects:
 
     def top(self, n: int) -> list[int]:
         """The rows of the n senders with the largest mean change, in size."""
+        n = check_number("the number of rows", n, 0, whole=True)
         return np.argsort(-np.abs(self.mean()), kind="stable")[:n].tolist()
 
     def of_heads(self) -> bool:
         """Whether every row is one head, each another, so that they fill a grid."""
-        heads = {(node.layer, node.head) for (node, *_) in self.senders}
         single = all(len(nodes) == 1 and nodes[0].kind == "z" for nodes in self.senders)
-        return single and len(heads) == len(self.senders)
+        return single and len({(n.layer, n.head) for (n,) in self.senders}) == len(self.senders)
 
     def by_head(self, values: Float[Array, " sender"] | None = None) -> Float[Array, "layer head"]:
         """A grid of one value for each row, by default the mean change; NaN where no row is.
-
-        Raises: PathPatchError when a row is not a single head, or a head has several rows.
-        """
-        if not self.of_heads():
-            raise PathPatchError("a grid needs effects of single heads, each in one row only")
+        Raises: PathPatchError when a row is not a single head, or a head has several rows."""
+        values = self.mean() if values is None else values
+        if not self.of_heads() or values.shape != (len(self.senders),):
+            raise PathPatchError("a grid is of single heads, each in one row only, with values")
         layer, head = np.array([(node.layer, node.head) for (node,) in self.senders]).T
         grid = np.full((1 + layer.max(), 1 + head.max()), np.nan)  # [layer, head]
-        grid[layer, head] = self.mean() if values is None else values
+        grid[layer, head] = values
         return grid
 
     def table(self, n: int | None = None) -> pd.DataFrame:

@@ -60,18 +60,6 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def check_folder(folder: str | Path) -> Path:
-    """Make an output folder and try to write in it, before any work is done. Raises: PathPatchError
-    when it cannot be written to."""
-    folder = as_path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise PathPatchError(f"cannot write into the folder {folder}: {error}") from error
-
-
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, in a folder that is made where there is none.
 

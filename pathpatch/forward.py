@@ -30,7 +30,7 @@ class Run(dict[Node, Tensor]):
         self.tokens = tokens
 
     def __getitem__(self, node: Node | str) -> Tensor:
-        return super().__getitem__(Node.parse(node) if isinstance(node, str) else node)
+        return super().__getitem__(node if isinstance(node, Node) else Node.parse(node))
 
     def __missing__(self, node: Node) -> Tensor:
         if node.at is None or node.everywhere() not in self:
@@ -45,14 +45,15 @@ def run(
     tokens: Tokens,
     *,
     reads: Iterable[Node | str] = (),
-    writes: Mapping[Node, Write] | None = None,
+    writes: Mapping[Any, Write] | None = None,  # from nodes, or their names, as in reads
 ) -> Run:
     """One forward pass. Values are read as the pass computes them, *before* a write replaces them.
 
-    Writes to one activation are applied in the order of the mapping. A value has the shape
-    [batch, pos, ...] for a node without a position and [batch, ...] for a node with one, where
-    ... is d_head (z, q, k, v), key positions (pattern), d_model, or d_vocab (logits). It may also
-    be a function, which gets what the pass computed there and returns what to write.
+    Writes to one activation are applied in the order of the mapping; a name may join several nodes
+    by +, which get one value. A value has the shape [batch, pos, ...] for a node without a position
+    and [batch, ...] for a node with one, where ... is d_head (z, q, k, v), key positions (pattern),
+    or d_model. It may also be a function, which gets what the pass computed there and returns what
+    to write.
 
     Logits are what the model returns, with all that it does after the unembedding (soft-capping, a
     scale). They cannot be written.
@@ -67,7 +68,8 @@ def run(
     tokens = tokens.to(device_of(model))
     inside = [node for node in reads if node.kind != "logits"]
     plan = [(node.hook, _reader(model, tokens, node, found)) for node in inside]
-    plan += [(node.hook, writer(model, tokens, node, new)) for node, new in writes.items()]
+    written = [(node, new) for place, new in writes.items() for node in as_nodes([place])]
+    plan += [(node.hook, writer(model, tokens, node, new)) for node, new in written]
     last = [node for node in reads if node.kind == "logits"]
     logits = forward(model, tokens, plan, only_end=all(node.at == END for node in last))
     for node in last:
@@ -180,13 +182,12 @@ def writer(model: Model, tokens: Tokens, node: Node, new: Write) -> Step:
         edited = activation.clone()
         for part in parts:
             target = pos_first(node, edited)
-            value = new.to(edited.device) if isinstance(new, Tensor) else new(target[part])
-            if target[part].shape != value.shape:
-                raise PathPatchError(
-                    f"the value for {node} has shape {list(value.shape)}, "
-                    f"expected {list(target[part].shape)}"
-                )
-            target[part] = value
+            value, shape = new(target[part]) if callable(new) else new, list(target[part].shape)
+            tensor = isinstance(value, Tensor)
+            came = f"shape {list(value.shape)}" if tensor else f"the type {type(value)}"
+            if came != f"shape {shape}":
+                raise PathPatchError(f"the value for {node} has {came}, expected a tensor {shape}")
+            target[part] = value.to(edited)  # its device and dtype
         return edited
 
     return write

@@ -1,7 +1,7 @@
 """Metrics of the logits at END: one number for every prompt. The caller averages."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ def logit_diff(
 
     Source: Wang et al. 2023, section 2. Book: chapter 2.
     """
+    _check(logits, prompts)
     return _pick(logits, prompts.answer) - _pick(logits, prompts.foil)
 
 
@@ -27,6 +28,7 @@ def answer_prob(
     logits: Float[Tensor, "*more batch vocab"], prompts: Prompts
 ) -> Float[Tensor, "*more batch"]:
     """Probability of the answer among all tokens, 0 to 1. Source: Meng et al. 2022, section 2."""
+    _check(logits, prompts)
     return _pick(logits.softmax(-1), prompts.answer)
 
 
@@ -93,6 +95,16 @@ def _check_alone(
 
 def _name(metric: Metric) -> str:
     return str(getattr(metric, "__name__", "given"))
+
+
+def _check(logits: Any, prompts: Any) -> None:
+    """Raises: PathPatchError for what are no prompts, or not their logits."""
+    came = list(getattr(logits, "shape", []))
+    if not isinstance(prompts, Prompts) or came[-2:-1] != [len(prompts)]:
+        raise PathPatchError(
+            f"a metric needs logits [..., batch, vocab] and the Prompts that they are of, got a "
+            f"{type(logits).__name__} of shape {came} and a {type(prompts).__name__}"
+        )
 
 
 def recovered(

@@ -52,7 +52,7 @@ class Node:
     @staticmethod
     def parse(text: str) -> "Node":
         """Read a node as it is printed. Raises: PathPatchError with the known kinds or forms."""
-        match = _FORM.fullmatch(text.strip())
+        match = isinstance(text, str) and _FORM.fullmatch(text.strip())
         if not match:
             raise PathPatchError(f"cannot read {text!r} as a node; examples: 9.6.q@END, logits")
         layer, shared, head, kind, at = match.groups()
@@ -127,11 +127,6 @@ class Node:
 def device_of(model: Model) -> torch.device:
     """Where the model is: whatever meets its values in a pass must be there too."""
     return model.W_E.device
-
-
-def places(model: Model) -> frozenset[str]:
-    """The names of all hook points of a model. Which of them can be used, `models.check` finds."""
-    return frozenset(model.hook_dict)
 
 
 Sets: TypeAlias = Sequence[Sequence[Node]]  # each set is patched together

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pathpatch.errors import PathPatchError, did_you_mean
+from pathpatch.errors import PathPatchError, check_number, did_you_mean
 
 END = "END"
 FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
@@ -47,6 +47,7 @@ class Tokens:
         return self.ids.shape[0]
 
     def __getitem__(self, rows: slice | Tensor | list[int]) -> "Tokens":
+        rows = _in_range(rows, len(self))
         return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
 
     def to(self, device: torch.device | str) -> "Tokens":
@@ -140,8 +141,7 @@ class Prompts:
 
     def __getitem__(self, rows: slice | list[int]) -> "Prompts":
         """Some of the prompts: a slice shares its tensors with these, a list has copies."""
-        if not isinstance(rows, slice | list):
-            raise PathPatchError(f"prompts are taken as a slice, such as prompts[:8], not {rows!r}")
+        rows = _in_range(rows, len(self))
         pairs = tuple(self.pairs[i] for i in rows) if isinstance(rows, list) else self.pairs[rows]
         tokens = self.orig[rows], self.new[rows]
         return Prompts(*tokens, self.answer[rows], self.foil[rows], pairs, self.direction)
@@ -165,6 +165,17 @@ class Prompts:
         """
         other = {"noising": "denoising", "denoising": "noising"}[self.direction]
         return replace(self, orig=self.new, new=self.orig, direction=other)
+
+
+def _in_range(rows: Any, n: int) -> Any:
+    """Rows of n as torch takes them. Raises: PathPatchError for those that are not there."""
+    if isinstance(rows, slice):
+        return rows if (rows.step or 1) > 0 else list(range(n))[rows]  # torch goes forward only
+    if isinstance(rows, list):
+        return [check_number("the number of a prompt", row, -n, n - 1, whole=True) for row in rows]
+    if not isinstance(rows, Tensor):
+        raise PathPatchError(f"prompts are taken as a slice, such as prompts[:8], not {rows!r}")
+    return rows
 
 
 def _check_whole(what: str, values: Any, shape: Sequence[int], *more: str) -> None:

@@ -76,8 +76,6 @@ check(by_hand)
 #
 # **Help.** My result is that of pass B. The freeze comes after the patch and undoes it.
 #
-# **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(sender)`.
-#
 # **Help.** The toy with the MLP is wrong. Freeze heads only: by the rule of the paper an MLP belongs to the direct path.
 #
 # **Another way.** What `run` returns is a dict from nodes to values, so `dict(b) | {h: a[h]}` is the freeze with the patch in it.

@@ -297,8 +297,6 @@ check(repaired)
 #
 # **Help.** My denoising number is about as large as the whole logit difference. You compared the patched run on the corrupt prompt with the run on the *clean* one.
 #
-# **Help.** An error says that a `str` has no `hook`. The keys of writes are nodes, not their names: `Node.parse(name)`.
-#
 # **Another way.** Without `activation_patch`: read the nodes in a run on one side, and give what was read as `writes` to a run on the other.
 
 

@@ -443,7 +443,7 @@ def test_refuses_nodes_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
 
 def test_refuses_edges_before_any_pass(tiny: Tiny, monkeypatch):
     monkeypatch.setattr(tiny.model, "run_with_hooks", None)
-    with pytest.raises(PathPatchError, match=r"steps must be 0 .* got -1"):
+    with pytest.raises(PathPatchError, match=r"steps .* must be a whole number from 0 on, got -1"):
         both(tiny, tiny.prompts, steps=-1)
     asked = {"senders": ["0.1"], "receivers": ["1.0.q"]}
     with pytest.raises(PathPatchError, match=r"1\.0\.q cannot be a sender"):

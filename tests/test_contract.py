@@ -23,8 +23,8 @@ ROOMS = {
         "circuit treatments links ablation knockouts edges evaluation subsets assessment "
         "gradients attribution discovery walk"
     ),
-    "pictures": "pen plots readout passes diagrams wiring",
-    "cli": "options inputs report commands",
+    "pictures": "pen plots attention readout passes diagrams wiring",
+    "cli": "door options inputs report commands",
 }
 ROOT = ROOMS[""].split()
 ORDER = [f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()]
@@ -106,7 +106,7 @@ def test_the_root_is_read_in_an_evening():
         (r"import TransformerBridge", "models.load"),
         (
             r"(import|from) matplotlib",
-            "pictures.pen pictures.plots pictures.diagrams pictures.wiring",
+            "pictures.pen pictures.plots pictures.attention pictures.diagrams pictures.wiring",
         ),
         (r"import argparse", "cli.options"),
         (r"from scipy", "uncertainty pictures.wiring"),

@@ -10,7 +10,8 @@ import pytest
 
 from pathpatch import Effects, Node, PathPatchError
 from pathpatch.effects import About
-from pathpatch.files import check_folder, write_file
+from pathpatch.engine.store import check_folder
+from pathpatch.files import write_file
 from pathpatch.nodes import node_set
 
 # With two prompts, the interval of the mean base holds zero.

@@ -1,5 +1,6 @@
 """One forward pass: reads, writes, and every way to be refused. The oracle knows the values."""
 
+import numpy as np
 import oracle
 import pytest
 import torch
@@ -120,6 +121,42 @@ def test_refuses_a_wrong_shape_and_leaves_no_hook(tiny: Tiny):
     with pytest.raises(PathPatchError, match=r"value for 1\.2\.q@END has shape \[1, 3\], expected"):
         run(tiny.model, tiny.prompts.orig, reads=[LOGITS], writes=wrong)
     assert not hooks_on(tiny.model)
+
+
+def test_writes_are_named_as_reads_are(tiny: Tiny):
+    tokens, nodes = (
+        tiny.prompts.orig,
+        [Node.parse(name) for name in ("0.1@END", "1.mlp_out", "0.2")],
+    )
+    values = run(tiny.model, tiny.prompts.new, reads=nodes)
+    right = run(tiny.model, tokens, reads=[LOGITS], writes=values)[LOGITS]
+    mixed = {"0.1@END": values[nodes[0]], nodes[1]: values[nodes[1]], "0.2.z": values[nodes[2]]}
+    found = run(tiny.model, tokens, reads=["logits@END"], writes=mixed)[LOGITS]
+    torch.testing.assert_close(found, right, rtol=0, atol=0)
+    zero = torch.zeros_like(values[nodes[0]])
+    joined = run(tiny.model, tokens, reads=[LOGITS], writes={"0.1@END+1.0@END": zero})[LOGITS]
+    each = run(tiny.model, tokens, reads=[LOGITS], writes={"0.1@END": zero, "1.0@END": zero})
+    torch.testing.assert_close(joined, each[LOGITS], rtol=0, atol=0)
+    assert not torch.equal(joined, right)
+
+
+def test_a_later_write_wins_however_it_is_named(tiny: Tiny):
+    tokens, node = tiny.prompts.orig, Node.parse("0.1@END")
+    b, a = (run(tiny.model, x, reads=[node])[node] for x in (tokens, tiny.prompts.new))
+    plain = run(tiny.model, tokens, reads=[LOGITS])[LOGITS]
+    last = run(tiny.model, tokens, reads=[LOGITS], writes={"0.1.z@END": a, node: b})[LOGITS]
+    torch.testing.assert_close(last, plain, rtol=0, atol=0)
+    first = run(tiny.model, tokens, reads=[LOGITS], writes={node: b, "0.1.z@END": a})[LOGITS]
+    assert not torch.equal(first, plain)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("value", [np.zeros((6, 8)), None, "0", 3, lambda x: None, lambda x: 0])
+def test_refuses_a_value_that_is_no_tensor(tiny: Tiny, value):
+    with pytest.raises(
+        PathPatchError, match=r"value for 0\.1\.z@END has the type .*, expected a t"
+    ):
+        run(tiny.model, tiny.prompts.orig, reads=[LOGITS], writes={"0.1@END": value})
 
 
 def test_refuses_values_that_are_not_numbers(tiny: Tiny):

@@ -65,8 +65,8 @@ def closure(scale: float):
     return metric
 
 
-def sweep(tiny: Tiny, folder: Path, metric=logit_diff, model=None, memory: float = 2.0):
-    how = SweepOptions(folder=folder, memory=memory)
+def sweep(tiny: Tiny, folder: Path, metric=logit_diff, model=None, memory: float = 2.0, named=""):
+    how = SweepOptions(folder=folder, memory=memory, identity=named)
     return activation_sweep(
         model or tiny.model, tiny.prompts, nodes=NODES, metric=metric, options=how
     ).patched
@@ -88,68 +88,153 @@ def counted(monkeypatch) -> list[int]:
 # --------------------------------------------------------------------------------- the metric
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        lambda logits, prompts: logit_diff(logits, prompts),
-        functools.partial(logit_diff),
-        closure(2.0),
-        with_default,
-        Callable_(),
-    ],
-    ids=["lambda", "partial", "closure", "default", "object"],
-)
-def test_a_metric_that_cannot_be_told_from_another_is_refused(tiny: Tiny, tmp_path, metric):
-    with pytest.raises(PathPatchError, match="what would work: a function written with def at the"):
+def by_eval(logits, prompts):
+    return eval("SCALE") * logit_diff(logits, prompts)
+
+
+def by_import(logits, prompts):
+    import test_resume
+
+    return test_resume.SCALE * logit_diff(logits, prompts)
+
+
+def by_environment(logits, prompts):
+    return float(os.environ.get("SCALE", 1)) * logit_diff(logits, prompts)
+
+
+def by_layer(logits, prompts):
+    return LAYER(logit_diff(logits, prompts).double()[..., None])[..., 0].detach()
+
+
+LAYER = torch.nn.Linear(1, 1, bias=False).double()
+OWN = {
+    "lambda": lambda logits, prompts: logit_diff(logits, prompts),
+    "partial": functools.partial(logit_diff),
+    "closure": closure(2.0),
+    "default": with_default,
+    "object": Callable_(),
+    "function": scaled,
+    "by eval": by_eval,
+    "by import": by_import,
+    "by environment": by_environment,
+    "by a layer": by_layer,
+}
+
+
+@pytest.mark.parametrize("metric", OWN.values(), ids=OWN)
+def test_a_metric_without_an_identity_is_not_kept(tiny: Tiny, tmp_path, metric, counted):
+    with pytest.raises(PathPatchError, match=r"Say what it is, as in SweepOptions.*identity='"):
         sweep(tiny, tmp_path, metric)
-    assert not list(tmp_path.rglob("*.npy"))
-    activation_sweep(
-        tiny.model, tiny.prompts[:1], nodes=NODES[:1], metric=metric
-    )  # without a folder it is fine
+    assert not list(tmp_path.rglob("*.npy")) and not counted
+    asked = {"nodes": NODES[:1], "metric": metric}
+    activation_sweep(tiny.model, tiny.prompts[:1], **asked)  # without a folder it is fine
 
 
-def test_a_named_metric_goes_on_until_what_it_reads_changes(tiny, tmp_path, monkeypatch, counted):
-    first = sweep(tiny, tmp_path, scaled)
-    assert len(counted) == 1
-    assert np.array_equal(sweep(tiny, tmp_path, scaled), first)
+@pytest.mark.parametrize("metric", OWN.values(), ids=OWN)
+def test_a_metric_goes_on_under_its_identity_alone(tiny: Tiny, tmp_path, metric, counted):
+    first = sweep(tiny, tmp_path, metric, named="mine, 1")
+    assert np.array_equal(sweep(tiny, tmp_path, metric, named="mine, 1"), first)
     assert len(counted) == 1, "nothing was computed again"
-    monkeypatch.setitem(globals(), "SCALE", 2.0)
     with pytest.raises(PathPatchError, match="another sweep, which differs in metric_source"):
-        sweep(tiny, tmp_path, scaled)
+        sweep(tiny, tmp_path, metric, named="mine, 2")
 
 
-def test_a_changed_helper_is_another_metric(monkeypatch):
-    before = metric_source(scaled)
-    monkeypatch.setitem(globals(), "helper", answer_prob)
-    assert metric_source(scaled) != before
-    monkeypatch.setitem(globals(), "helper", object())
-    with pytest.raises(PathPatchError, match="reads 'helper', a object that cannot be compared"):
-        metric_source(scaled)
-    monkeypatch.setitem(globals(), "SCALE", {"a": [torch.ones(2), np.zeros(2), (1, None, "x")]})
-    monkeypatch.setitem(globals(), "helper", logit_diff)
-    there = metric_source(scaled)
-    monkeypatch.setitem(globals(), "SCALE", {"a": [torch.ones(2), np.ones(2), (1, None, "x")]})
-    assert metric_source(scaled) != there
+def test_the_librarys_metrics_need_no_identity():
+    assert metric_source(logit_diff) == metric_source(logit_diff, "mine") == "logit_diff"
 
 
-def test_a_changed_attribute_makes_another_metric(tiny, tmp_path, monkeypatch, counted):
-    first = sweep(tiny, tmp_path, with_attribute)
-    assert np.array_equal(sweep(tiny, tmp_path, with_attribute), first) and len(counted) == 1
-    monkeypatch.setattr(with_attribute, "scale", 4.0)
-    with pytest.raises(PathPatchError, match="another sweep, which differs in metric_source"):
-        sweep(tiny, tmp_path, with_attribute)
-    monkeypatch.setattr(with_attribute, "scale", object())
-    with pytest.raises(PathPatchError, match="reads 'scale', a object that cannot be compared"):
-        metric_source(with_attribute)
+def with_scale(scale):
+    def change(patch):
+        patch.setitem(globals(), "SCALE", scale)
+        return scaled
+
+    return change
+
+
+def with_helper(helper):
+    def change(patch):
+        patch.setitem(globals(), "helper", helper)
+        return scaled
+
+    return change
+
+
+def with_an_attribute(patch):
+    patch.setattr(with_attribute, "scale", 4.0)
+    return with_attribute
+
+
+def with_another_default(patch):
+    patch.setattr(with_default, "__defaults__", (3.0,))
+    return with_default
+
+
+FORGOTTEN = {  # before, and what makes another metric of it
+    "a number": (scaled, with_scale(2.0)),
+    "a number of another kind": (scaled, with_scale(1)),
+    "a tensor in a dict": (scaled, with_scale({"a": [torch.ones(2), np.zeros(2)]})),
+    "no number any more": (scaled, with_scale(torch.ones(2))),
+    "a helper": (scaled, with_helper(answer_prob)),
+    "the code of a helper": (scaled, with_helper(lambda x, p: 3 * logit_diff(x, p))),
+    "an attribute": (with_attribute, with_an_attribute),
+    "a default": (with_default, with_another_default),
+    "a variable around": (closure(2.0), lambda _: closure(3.0)),
+    "the code": (scaled, lambda _: of_a_set),
+    "a partial's value": (
+        functools.partial(with_default, scale=2.0),
+        lambda _: functools.partial(with_default, scale=3.0),
+    ),
+    "a partial's function": (functools.partial(scaled), lambda _: functools.partial(of_a_set)),
+}
+
+
+@pytest.mark.parametrize("before, change", FORGOTTEN.values(), ids=FORGOTTEN)
+def test_what_can_be_seen_is_compared_though_the_identity_stays(
+    gpt2: Tiny, tmp_path, monkeypatch, before, change
+):
+    sweep(gpt2, tmp_path, before, named="mine")
+    there = metric_source(before, "mine")
+    after = change(monkeypatch)
+    assert metric_source(after, "mine") != there
+    with pytest.raises(PathPatchError, match=r"another sweep, which differs in .*metric_source"):
+        sweep(gpt2, tmp_path, after, named="mine")
+
+
+def test_numbers_in_lists_and_dicts_are_compared(monkeypatch):
+    kinds = [torch.ones(2), torch.zeros(2), np.zeros(2), np.ones(3), (1, None), (1, "x"), 1.0]
+    found = set()
+    for value in kinds:
+        monkeypatch.setitem(globals(), "SCALE", {"a": [value]})
+        found.add(metric_source(scaled, "mine"))
+    assert len(found) == len(kinds) - 1, "numpy's zeros are torch's"
+
+
+def itself() -> list[object]:
+    found: list[object] = [1.0]
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.ones(2).to_sparse(), torch.ones(2, device="meta"), itself(), object(), {1, 2}, scaled],
+    ids=["sparse", "meta", "itself", "object", "set", "the metric"],
+)
+def test_whatever_a_metric_reads_its_source_can_be_asked(monkeypatch, value):
+    monkeypatch.setitem(globals(), "SCALE", value)
+    assert metric_source(scaled, "mine") == metric_source(scaled, "mine")
 
 
 def test_the_same_function_elsewhere_is_the_same(tmp_path):
     text = Path(__file__).read_text(encoding="utf-8")
     there: dict = {"__name__": "another"}
     exec(compile("\n\n" + text.split("@pytest.fixture")[0], "other.py", "exec"), there)
-    assert metric_source(there["scaled"]) == metric_source(scaled)
-    assert metric_source(there["of_a_set"]) == metric_source(of_a_set) != metric_source(scaled)
-    assert metric_source(logit_diff) == "logit_diff"
+    sources = {
+        (name, metric_source(where[name], "mine"))
+        for where in (there, globals())
+        for name in ("scaled", "of_a_set", "with_attribute")
+    }
+    assert len(sources) == len({source for _, source in sources}) == 3
 
 
 # ----------------------------------------------------------------------- the model, the library

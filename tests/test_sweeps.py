@@ -131,7 +131,7 @@ def test_options_that_are_none_are_named(tiny: Tiny, monkeypatch, tmp_path):
         with pytest.raises(PathPatchError, match="expected a path, such as 'out/sweep', got"):
             SweepOptions(folder=folder)
     for ask in (path_sweep, plan):
-        with pytest.raises(PathPatchError, match=r"options are SweepOptions.* not 'fast'"):
+        with pytest.raises(PathPatchError, match=r"options must be SweepOptions.* got 'fast'"):
             ask(tiny.model, tiny.prompts, senders=SENDERS, receivers=RECEIVERS, options="fast")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert SweepOptions(folder="~/kept").folder == tmp_path / "kept"

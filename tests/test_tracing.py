@@ -189,7 +189,7 @@ def test_effects_and_files(tiny: Tiny, tmp_path):
 def test_windows_of_the_paper_and_of_its_code():
     class Model:
         class cfg:
-            n_layers = 30
+            n_layers, places = 30, ()
 
     paper, code = (windows(Model, "mlp_out", ["END"], *r) for r in ((), (CODE,)))
     layers = [[Node.parse(n).layer for n in entry.split("+")] for entry in (paper[15], code[15])]

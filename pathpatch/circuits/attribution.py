@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from pathpatch.activation import check_sets
 from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks, table
@@ -28,9 +27,9 @@ from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
 from pathpatch.engine.scene import Layout, Scene, first_step, run_a_and_b, stream, take
-from pathpatch.engine.spec import Spec
+from pathpatch.engine.spec import Spec, check_sets
 from pathpatch.engine.verify import why_not_fast
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.forward import Run, run
 from pathpatch.metrics import Metric, logit_diff, per_prompt
 from pathpatch.nodes import FROZEN, LOGITS, Entries, Model, Node, names
@@ -186,8 +185,7 @@ def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor
 
 def _engine(model: Model, prompts: Prompts, steps: int) -> str:
     """The name of the method. It says first what it will take, if that is over two seconds."""
-    if steps < 0:
-        raise PathPatchError(f"steps must be 0 (plain gradients) or more, got {steps}")
+    check_number("steps (0: plain gradients)", steps, 0, whole=True)
     weights = model.original_model.parameters()
     if torch.is_inference_mode_enabled() or any(weight.is_inference() for weight in weights):
         raise PathPatchError(

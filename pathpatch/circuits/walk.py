@@ -8,7 +8,7 @@ from pathpatch.circuits.discovery import within
 from pathpatch.effects import Effects
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import path_sweep
-from pathpatch.errors import PathPatchError
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.nodes import Model, Node, heads
 from pathpatch.prompts import Prompts
 
@@ -50,6 +50,7 @@ def strongest(effects: Effects, n: int) -> list[str]:
 
     Raises: PathPatchError when a row is not a single head, and when no head is like that.
     """
+    check_number("the number of heads", n, 1, whole=True)
     if not effects.of_heads():
         raise PathPatchError("the strongest heads: needs effects of single heads, one in each row")
     mean, p = effects.mean(), effects.p_adjusted()

@@ -1,4 +1,4 @@
-"""The command line: options, what each command does, and what it prints.
+"""Where people come in: the door that every public call goes through, and the command line.
 
-Imports everything; nothing imports it but `python -m pathpatch`.
+Imports everything; nothing imports it but `pathpatch` itself and `python -m pathpatch`.
 """

@@ -28,10 +28,10 @@ from pathpatch.cli.report import (
     report_labels,
 )
 from pathpatch.engine.spec import SweepOptions
+from pathpatch.engine.store import check_folder
 from pathpatch.engine.sweeps import activation_sweep, path_sweep
 from pathpatch.engine.traces import causal_trace
 from pathpatch.errors import PathPatchError
-from pathpatch.files import check_folder
 from pathpatch.metrics import METRICS
 from pathpatch.models.devices import DTYPES
 from pathpatch.models.load import load_model

@@ -2,18 +2,23 @@
 
 A folder of finished blocks is only worth something if it is certain whose they are: the weights
 do not tell (a model with another rotary base has the same), nor does the name of a metric.
+
+Nor does the code of a metric: it may read a file, a module, an object with weights. So whoever
+brings a metric vouches for it with an identity. What can be seen of it (its code, that of the
+functions of its author that it calls, the values that they read) is compared as well,
+for the day on which the identity is forgotten; it is not what the certainty rests on.
 """
 
-import dis
+import contextlib
 import functools
 import hashlib
 import json
 import platform
-import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -26,15 +31,19 @@ from pathpatch.nodes import Model
 from pathpatch.prompts import Prompts
 
 OTHERS = ("torch", "transformers", "transformer-lens", "numpy")  # what else computes the numbers
+ROOT = Path(__file__).parents[1]
+# Where functions are whose versions are compared: `library`.
+INSTALLED = (*(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")), str(ROOT))
 
 
-def identity(model: Model, prompts: Prompts, metric: Metric) -> dict[str, str]:
+def identity(model: Model, prompts: Prompts, metric: Metric, vouched: str) -> dict[str, str]:
     """What a sweep's numbers depend on, beside the weights, token ids and nodes.
 
-    Raises: PathPatchError for a metric that cannot be told from another one.
+    vouched: what the caller calls a metric that is not the library's (`SweepOptions.identity`).
+    Raises: PathPatchError where that is missing.
     """
     return {
-        "metric_source": metric_source(metric),
+        "metric_source": metric_source(metric, vouched),
         "config": digest(config(model)),
         "dtype": str(model.cfg.dtype),
         "pairs": digest(repr(prompts.pairs)),  # a metric may read them
@@ -60,94 +69,78 @@ def config(model: Model) -> str:
 def library() -> str:
     """The versions of what computes, and a hash of this library's own source."""
     source = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
-        source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    for path in sorted(ROOT.rglob("*.py")):
+        source.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     versions = [f"python {platform.python_version()}", *(f"{n} {version(n)}" for n in OTHERS)]
     return ", ".join([*versions, f"pathpatch {source.hexdigest()[:16]}"])
 
 
-def metric_source(metric: Metric) -> str:
-    """The name of a metric of this library; a hash of what any other does and of all it reads.
+def metric_source(metric: Metric, vouched: str = "") -> str:
+    """The name of a metric of this library; a hash of the identity and the sight of any other.
 
-    Raises: PathPatchError for a lambda, a partial, a closure, a callable object, and a function
-    that reads something whose value cannot be compared.
+    Raises: PathPatchError for a metric of the caller's without an identity.
     """
     for name, known in METRICS.items():
         if metric is known:
             return name
-    return digest("\n".join(_source(metric, set())))
+    if not vouched:
+        name = getattr(metric, "__name__", repr(metric))
+        raise PathPatchError(
+            f"the finished blocks of a sweep cannot be kept for a metric of your own ({name}): "
+            f"nobody can see all that it computes with. Say what it is, as in "
+            f"SweepOptions(folder=..., identity='log odds, version 1'), and another version when "
+            f"something of that changes; or take logit_diff, answer_prob, or no folder"
+        )
+    return digest("\n".join([vouched, *_seen(metric, set())]))
 
 
-def _source(function: Any, seen: set[Any]) -> Iterator[str]:
-    """What a function does: its compiled code, the values it reads, the functions it calls."""
-    if not isinstance(function, FunctionType) or not function.__qualname__.isidentifier():
-        raise _unnamed(function, "is not a function of a module, so another may look the same")
-    if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
-        raise _unnamed(function, "holds values of its own (defaults, or variables around it)")
-    seen.add(function)
-    yield from _code(function.__code__)
-    yield from (f".{k} = {_value(function, k, v)}" for k, v in sorted(vars(function).items()))
-    for name in sorted(set(_reads(function.__code__)) & set(function.__globals__)):
-        value = function.__globals__[name]
-        if isinstance(value, FunctionType) and not _installed(value.__module__):
-            if value not in seen:
-                yield from _source(value, seen)
-        else:
-            yield f"{name} = {_value(function, name, value)}"
+def _seen(thing: Any, known: set[int]) -> Iterator[str]:
+    """The code of a function, the values that it reads or holds, and the same of functions among
+    them, unless they came with Python, a package, or this library."""
+    held: dict[Any, Any] = {}
+    if isinstance(thing, PLAIN):
+        yield repr(thing)
+        return
+    if id(thing) in known:  # a list may hold itself
+        return
+    known.add(id(thing))
+    if isinstance(thing, torch.Tensor | np.ndarray):
+        yield _numbers(thing)
+    elif isinstance(thing, list | tuple | dict):
+        held = thing if isinstance(thing, dict) else dict(enumerate(thing))
+    elif isinstance(thing, functools.partial):
+        held = {"of": thing.func, "arguments": thing.args, **thing.keywords}
+    elif isinstance(thing, FunctionType) and not thing.__code__.co_filename.startswith(INSTALLED):
+        codes = list(_codes(thing.__code__))
+        yield from map(_text, codes)
+        names = {name for code in codes for name in code.co_names} & thing.__globals__.keys()
+        held = {name: thing.__globals__[name] for name in sorted(names)}
+        cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
+        held["around"] = {name: cell.cell_contents for name, cell in cells}
+        held["defaults"] = [thing.__defaults__, thing.__kwdefaults__, dict(vars(thing))]
+    for name, value in held.items():
+        yield f"{name!r}:"
+        yield from _seen(value, known)
 
 
-def _code(code: CodeType) -> Iterator[str]:
-    """The code without names of files and numbers of lines: moving a function changes nothing."""
-    yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames}"
+def _numbers(values: Any) -> str:
+    """Of an array; of kinds that have none to show, such as sparse tensors, only the shape."""
+    with contextlib.suppress(Exception):  # of every class
+        values = torch.as_tensor(values).detach().cpu().double().numpy()
+        return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
+    return f"{tuple(values.shape)}"
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code and that of what is defined inside: comprehensions, lambdas."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _code(constant)
-        else:
-            yield str(
-                sorted(map(repr, constant)) if isinstance(constant, frozenset) else [constant]
-            )
+            yield from _codes(constant)
 
 
-def _reads(code: CodeType) -> Iterator[str]:
-    """The names of all globals that a function reads, those inside comprehensions included."""
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield step.argval
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _reads(inner)
-
-
-def _installed(module: str) -> bool:
-    """Whether a module came with Python or a package, so that its name says what it is."""
-    top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top in ("builtins", "pathpatch"):
-        return top != "__main__"
-    return "-packages" in str(getattr(sys.modules.get(top), "__file__", ""))
-
-
-def _value(function: FunctionType, name: str, value: Any) -> str:
-    if isinstance(value, PLAIN):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return repr([_value(function, name, item) for item in value])
-    if isinstance(value, dict):
-        return repr([(repr(key), _value(function, name, item)) for key, item in value.items()])
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().double().numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return f"{value.shape} {digest(value.tobytes().hex())}"
-    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    if home and _installed(home) and (isinstance(value, ModuleType | type) or callable(value)):
-        return f"{home}.{getattr(value, '__qualname__', '')}"
-    raise _unnamed(function, f"reads {name!r}, a {type(value).__name__} that cannot be compared")
-
-
-def _unnamed(metric: Any, why: str) -> PathPatchError:
-    name = getattr(metric, "__qualname__", None) or repr(metric)
-    return PathPatchError(
-        f"the finished blocks of a sweep cannot be kept for the metric {name}: it {why}; what "
-        f"would work: a function written with def at the top of a module, which reads only "
-        f"numbers, texts and tensors there (or no folder)"
-    )
+def _text(code: CodeType) -> str:
+    """The code without names of files and numbers of lines: moving a function changes nothing."""
+    plain = [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
+    said = [sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c) for c in plain]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {said}"

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.files import as_path
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
-from pathpatch.prompts import END, Prompts
+from pathpatch.prompts import END, Prompts, Tokens
 
 ENGINES = ("fast", "literal")
-EXAMPLE = "options=SweepOptions(engine='literal')"
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,9 @@ class SweepOptions:
     engine: "fast", or "literal" for the four passes of `path_patch`.
     memory: what the sweep may use beside the model, in GiB.
     folder: where finished blocks are kept. The same sweep, started again, goes on from there: the
-    same model, prompts, nodes, library and metric, which must be a function of a module (not a
-    lambda, partial or closure, which cannot be told from others).
+    same model, prompts, nodes, library and metric.
+    identity: what a metric of your own is, such as "log odds, version 1". A folder needs it, since
+    nobody can see all that a function computes with; say another whenever some of that changes.
     executor: any `concurrent.futures.Executor`; the blocks go to its workers, which load the model
     by its name. With None they are computed here.
     quiet: whether the sweep says neither its cost nor its progress.
@@ -41,6 +40,7 @@ class SweepOptions:
     executor: Executor | None = None
     quiet: bool = False
     seed: int = 0
+    identity: str = ""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -52,10 +52,8 @@ class SweepOptions:
             object.__setattr__(self, "folder", as_path(self.folder))
 
     @staticmethod
-    def of(given: Any) -> "SweepOptions":
-        """The options given, or the usual ones for None. Raises: PathPatchError for others."""
-        if given is not None and not isinstance(given, SweepOptions):
-            raise PathPatchError(f"options are SweepOptions(...), such as {EXAMPLE}, not {given!r}")
+    def of(given: "SweepOptions | None") -> "SweepOptions":
+        """The options given, or the usual ones for None."""
         return given or SweepOptions()
 
 
@@ -98,6 +96,20 @@ class Spec:
         usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
+
+
+def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
+    """The sets of nodes of a sweep. Raises: PathPatchError for nodes that are not there."""
+    sets = [node_set(names) for names in as_list(nodes, "nodes")]
+    if not sets or not all(sets):
+        raise PathPatchError("the list of nodes to patch is empty; give at least one")
+    for node in [node for nodes in sets for node in nodes]:
+        node.check(model)
+        if node.kind == "logits":
+            raise PathPatchError("the logits cannot be patched: the metric is read from them")
+        if node.at is not None:
+            tokens.at(node.at)
+    return sets
 
 
 def check_texts(model: Model, prompts: Prompts) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from pathpatch.effects import Array
 from pathpatch.engine.spec import Spec
 from pathpatch.errors import PathPatchError
-from pathpatch.files import check_folder, write_file
+from pathpatch.files import as_path, write_file
 
 CHECKSUM = hashlib.sha256().digest_size  # bytes
 SIZES = ("block", "rows")  # of a `Spec`: what the memory allowed decides
@@ -85,6 +86,18 @@ class Blocks(dict[int, Array]):
         whole = content.getvalue() + self._checksum(number, content.getvalue())
         write_file(self.folder / f"{number}.npy", whole)
         super().__setitem__(number, values)
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Make an output folder and try to write in it, before any work is done. Raises: PathPatchError
+    when it cannot be written to."""
+    folder = as_path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise PathPatchError(f"cannot write into the folder {folder}: {error}") from error
 
 
 def resized(spec: Spec, folder: str | Path) -> Spec:

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pathpatch.activation import check_sets
 from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.identity import identity
 from pathpatch.engine.jobs import do_jobs, job_grid
-from pathpatch.engine.spec import Spec, SweepOptions, check_texts
+from pathpatch.engine.spec import Spec, SweepOptions, check_sets, check_texts
 from pathpatch.engine.store import Blocks, resized
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
@@ -91,7 +90,7 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     done: MutableMapping[int, Array] = {}
     if options.folder:
         key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
-        key |= identity(model, prompts, spec.metric)
+        key |= identity(model, prompts, spec.metric, options.identity)
         shapes = [(1 + len(rows[some]), len(prompts[columns])) for some, columns in jobs]
         done = Blocks(options.folder, key, shapes)
     do_jobs(model, prompts, spec, jobs, done, options.executor, options.quiet)

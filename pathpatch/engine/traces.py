@@ -12,11 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from pathpatch.activation import check_sets
 from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
-from pathpatch.engine.spec import check_texts
+from pathpatch.engine.spec import check_sets, check_texts
 from pathpatch.errors import check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run

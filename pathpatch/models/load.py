@@ -23,7 +23,7 @@ from pathpatch.models.devices import check_device
 from pathpatch.models.prepare import exact_rms_norms, ungroup
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
-from pathpatch.nodes import Model, places
+from pathpatch.nodes import Model
 
 TINY = ("tiny-gpt2", "tiny-llama")
 
@@ -147,7 +147,7 @@ def _ready(model: Model, tokenizer: Any, group: int) -> Model:
     model.set_use_hook_mlp_in(True)  # without it a write there would be refused
     model.cfg.design = None  # `handmade.build` says here what it wrote
     model.cfg.longest = model.cfg.n_ctx  # tokens of a prompt; None: any number
-    model.cfg.places = places(model)
+    model.cfg.places = frozenset(model.hook_dict)  # `wrap` takes those away that cannot be used
     model.cfg.own_hooks = foreign_hooks(all_modules(model))  # of some families the bridge has more
     model.cfg.deaf = frozenset()  # kinds of nodes that the model does not read, see `check`
     model._tokenizer = tokenizer  # their setter would make it add a token before every text
@@ -169,5 +169,5 @@ def tiny_model(
 
     Raises: PathPatchError for another kind, and for a device or dtype that is not available.
     """
-    hf_model = tiny_hf(kind, seed, dtype, layers).to(check_device(device, dtype))
-    return wrap(hf_model, tiny_tokenizer(), f"tiny-{kind}")
+    device = check_device(device, dtype)
+    return wrap(tiny_hf(kind, seed, dtype, layers).to(device), tiny_tokenizer(), f"tiny-{kind}")

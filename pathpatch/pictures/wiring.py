@@ -45,7 +45,7 @@ def circuit_diagram(circuit: Circuit) -> Figure:
     wiring = Wiring(circuit)
     figure = sheets(wiring.width, BASE + FLOOR * (len(wiring.rows) - 1) + 0.3)
     axes, lines = figure.axes[0], wiring.lines()
-    taken, most = list[Rectangle](), max(abs(edge.change) for edge in circuit.edges)
+    taken, most = list[Rectangle](), max(abs(edge.change) for edge in circuit.edges) or 1
     for row in wiring.rows:
         for node in [spot for spot in row if isinstance(spot, Node)]:
             x, y = wiring.place[node]

@@ -30,7 +30,7 @@ def load_prompts(path: str | Path, tokenizer: Any) -> Prompts:
     rows = [_as_text(tokenizer, row, i) for i, row in enumerate(read_rows(path, "prompts"))]
     prompts = make_prompts(tokenizer, as_kind(rows, Pair, path, FORM))
     for doubt in doubts(label_table(tokenizer, prompts)):
-        warnings.warn(doubt, stacklevel=2)
+        warnings.warn(doubt, stacklevel=3)  # beyond the door
     return prompts
 
 

@@ -39,7 +39,7 @@ def make_prompts(tokenizer: Any, pairs: Iterable[Pair]) -> Prompts:
     if problems:
         raise PathPatchError("\n".join([f"{len(problems)} problem(s) in the prompts:", *problems]))
     for doubt in _run_in(pairs):
-        warnings.warn(doubt, stacklevel=2)
+        warnings.warn(doubt, stacklevel=3)  # beyond the door
     clean, corrupt, words, _ = zip(*read, strict=True)
     labels = sorted({label for pair in pairs for label in pair.positions} - {END})
     positions = {k: torch.tensor([p.positions.get(k, -1) for p in pairs]) for k in labels}

@@ -94,6 +94,14 @@ def node_by_node(model, prompts, sender, receiver):
     return torch.einsum("bd->b", run(model, x_orig, reads=[receiver], writes=writes)[receiver])
 
 
+@right("1.2")
+def with_the_sender_by_its_name(model, prompts, sender, receiver):
+    b = run(model, prompts.orig, reads=heads(model))
+    a = run(model, prompts.new, reads=[sender])
+    writes = {str(node): b[node] for node in heads(model)} | {sender: a[sender]}
+    return run(model, prompts.orig, reads=[receiver], writes=writes)[receiver].sum(-1)
+
+
 def pass_c(model, prompts, sender, receiver, frozen, patch_last=True):
     """What several wrong answers share."""
     b = run(model, prompts.orig, reads=[*frozen, sender])

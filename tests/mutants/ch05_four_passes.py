@@ -494,6 +494,21 @@ def with_swapped_prompts(model, prompts, nodes):
     return {"denoising": change(prompts.swapped()), "noising": change(prompts)}
 
 
+@right("5.6")
+def by_runs_with_names_as_keys(model, prompts, nodes):
+    found = {}
+    for way, x_orig, x_new in (
+        ("noising", prompts.orig, prompts.new),
+        ("denoising", prompts.new, prompts.orig),
+    ):
+        there = run(model, x_new, reads=nodes)
+        before = run(model, x_orig, reads=["logits@END"])["logits@END"]
+        writes = {name: there[name] for name in nodes}
+        after = run(model, x_orig, reads=["logits@END"], writes=writes)["logits@END"]
+        found[way] = logit_diff(after, prompts) - logit_diff(before, prompts)
+    return found
+
+
 def differences(model, prompts, nodes):
     """The logit difference of: clean, corrupt, noised, denoised."""
     b = run(model, prompts.orig, reads=[LOGITS])

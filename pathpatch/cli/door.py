@@ -1,0 +1,200 @@
+"""The door of the library: a public call that gets a thing of a wrong kind is told so here.
+
+What a parameter may be is in its annotation, so this file knows no function. Before a call it asks
+for what is of a class of its own: is this a model, are these prompts, is it a generator of numpy?
+Texts, numbers, lists and arrays are judged by the functions, which know more; only where one of
+them stumbles are its annotations asked about these, too.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from numbers import Integral, Real
+from pathlib import Path
+from random import Random
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import numpy as np
+import torch
+from jaxtyping import Shaped, jaxtyped
+
+from pathpatch.circuits.ablation import Ablation
+from pathpatch.circuits.circuit import Circuit
+from pathpatch.circuits.knockouts import Knockout
+from pathpatch.circuits.subsets import Search
+from pathpatch.effects import Effects
+from pathpatch.engine.spec import SweepOptions
+from pathpatch.errors import PathPatchError
+from pathpatch.forward import Run
+from pathpatch.metrics import METRICS
+from pathpatch.nodes import Node
+from pathpatch.prompts import Pair, Prompts, Tokens
+from pathpatch.tasks.facts import Fact
+
+# What would work, in words. Python's own kinds first, widened: numpy's numbers are numbers.
+WORDS: dict[Any, str] = {
+    str: "a text",
+    Integral: "a whole number",
+    Real: "a number",
+    Iterable: "a list",
+    Mapping: "a dict",
+    Callable: "a function",
+    Path: "a path",
+    type(None): "None",
+    Prompts: "Prompts, such as make_prompts(model.tokenizer, pairs) gives",
+    Tokens: "Tokens, such as prompts.orig",
+    Pair: "a Pair of texts: Pair(clean, corrupt, answer, foil)",
+    Node: "a Node, such as Node.parse('9.6@END')",
+    Effects: "Effects, such as path_sweep gives",
+    Circuit: "a Circuit, such as discover gives",
+    Knockout: "a Knockout, such as Knockout(model, prompts)",
+    Ablation: "Ablation(...), such as Ablation('mean')",
+    Search: "a Search, such as Search(numpy.random.default_rng(0))",
+    SweepOptions: "SweepOptions(...), such as SweepOptions(engine='literal')",
+    Random: "a generator of Python, such as random.Random(0)",
+    np.random.Generator: "a generator of numpy, such as numpy.random.default_rng(0)",
+    torch.Generator: "a generator of torch, such as torch.Generator().manual_seed(0)",
+    np.ndarray: "an array of numpy",
+    torch.Tensor: "a tensor",
+    torch.dtype: "a dtype, such as torch.float32",
+    Executor: "an executor of concurrent.futures",
+}
+WIDE = {int: Integral, float: Real, dict: Mapping, list: Iterable, tuple: Iterable}
+WIDE |= {Sequence: Iterable, bool: object}
+PLAIN = (str, Integral, Real, object, Iterable, Mapping, Path, np.ndarray, torch.Tensor)
+# What has no class of its own is known by its name.
+BY_NAME: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (
+        lambda model: hasattr(getattr(model, "cfg", None), "places"),
+        "a model, such as load_model, tiny_model or wrap gives",
+    ),
+    "tokenizer": (
+        lambda tokenizer: callable(tokenizer) and hasattr(tokenizer, "decode"),
+        "a tokenizer of transformers, such as model.tokenizer",
+    ),
+    "hf_model": (lambda model: hasattr(model, "config"), "a causal language model of transformers"),
+}
+# These hold what somebody wrote, which gets a sentence for each row when it is used.
+WRITTEN = (Node, Pair, Fact)
+OFTEN = (Tokens, Run)  # whose methods a pass asks thousands of times
+
+
+def at_the_door(thing: Any) -> Any:
+    """A function of which every call is looked at, or a class with such methods.
+
+    Metrics, which the library knows by identity, look after themselves.
+    """
+    if inspect.isfunction(thing) and thing not in METRICS.values():
+        look = _looked_at(thing)
+        setattr(sys.modules[thing.__module__], thing.__name__, look)  # where pickle finds it
+        return look
+    parts = vars(thing) if inspect.isclass(thing) and thing not in WRITTEN else {}
+    for name, part in list(parts.items()):
+        method = getattr(part, "__func__", part)  # of a static method
+        public = name == "__init__" or not (name.startswith("_") or thing in OFTEN)
+        if inspect.isfunction(method) and method not in METRICS.values() and public:
+            look = _looked_at(method)
+            setattr(thing, name, look if part is method else staticmethod(look))
+    return thing
+
+
+def _looked_at(function: Any) -> Any:
+    signature = inspect.signature(function)
+    hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    hints.pop("self", None)
+    of_classes = {name: hint for name, hint in hints.items() if not _is_plain(hint)}
+    who = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def look(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            given = {}  # too many, too few: Python says that well
+        _check(who, given, of_classes)
+        try:
+            result = function(*args, **kwargs)
+        except PathPatchError:
+            raise
+        except Exception as error:
+            _check(who, given, hints, error)
+            raise
+        if function.__name__ == "__init__":  # which keeps what came, and would stumble later
+            _check(who, given, hints)
+        return result
+
+    return look if hints else function
+
+
+def _check(
+    who: str, given: Mapping[str, Any], hints: dict[str, Any], error: Exception | None = None
+) -> None:
+    """Raises: PathPatchError for the first value of a kind that its annotation does not have."""
+    with jaxtyped("context"):  # a dimension that two arrays share is of one length
+        for name in [name for name in given if name in hints]:
+            value, hint = given[name], hints[name]
+            if hint is Any and name in BY_NAME:
+                needs, words = BY_NAME[name]
+                right = needs(value)
+            else:
+                right, words = _fits(value, hint), ""
+            if not right:
+                said = f"{who}: {name} must be {words or in_words(hint)}; got {_came(value)}"
+                raise PathPatchError(said) from error
+
+
+def _came(value: Any) -> str:
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {list(shape)}" if shape is not None else "")
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether it is Python's own, or an array."""
+    inside = get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]
+    return any(_kind(one) in PLAIN for one in inside)
+
+
+def _kind(hint: Any) -> Any:
+    """The class of an annotation; None for those that no value is checked against."""
+    kind = getattr(hint, "array_type", None) or get_origin(hint) or hint  # jaxtyping has array_type
+    kind = WIDE.get(kind, kind)
+    return kind if isinstance(kind, type) and kind not in (Any, Union, UnionType) else None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    kind, inside = _kind(hint), get_args(hint)
+    if kind is None:
+        return True
+    if not isinstance(value, kind) or (kind is Iterable and isinstance(value, str)):
+        return False
+    if hasattr(hint, "dim_str"):
+        shaped: Any = Shaped[kind, hint.dim_str]
+        return isinstance(value, shaped)
+    if get_origin(hint) is tuple and ... not in inside and len(value) != len(inside):
+        return False
+    # What is in lists and dicts is looked at, too, but not in iterators: that would use them up.
+    if kind in (Iterable, Mapping) and inside and hasattr(value, "__len__"):
+        items, of = (value.values(), inside[-1]) if kind is Mapping else (value, inside[0])
+        return all(_fits(item, of) for item in items)
+    return True
+
+
+def in_words(hint: Any) -> str:
+    """What would work."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(in_words, get_args(hint)))
+    kind, inside = _kind(hint), get_args(hint)
+    words = WORDS.get(kind, getattr(kind, "__name__", "another"))
+    if hasattr(hint, "dim_str"):
+        return f"{words} [{hint.dim_str.strip()}]"
+    of = inside[-1 if kind is Mapping else 0] if inside else None
+    if kind in (Iterable, Mapping) and of:
+        return f"{words}, each {'value ' * (kind is Mapping)}{in_words(of)}"
+    return words
