@@ -118,6 +118,7 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
         "R is as in pass B",
         "R is not written",
         "all heads are frozen in pass D",
+        "the senders are held",  # h is below R: it does not react
         # h and R are at one position, which nothing leaves while the heads are frozen: all right
         "R is stored and set at all positions",
         "the sender is patched at all positions",

@@ -82,8 +82,11 @@ def c_and_d(q: Question, slip: Slip) -> Tensor:
         return pass_c(q, slip, [ALL])[ALL]
     stored = pass_c(q, slip, list(dict.fromkeys(reads)))
     again = slip("h is patched again in pass D: there it is as on x_orig")
+    before = patch(q, slip) if again else None
+    if slip("the senders are held at their old values in pass D; there all is recomputed"):
+        before = values(model, q.orig, q.senders)
     tokens = q.new if slip("pass D is run on x_new") else q.orig
-    found = pass_d(model, tokens, stored, slip, patch(q, slip) if again else None)
+    found = pass_d(model, tokens, stored, slip, before)
     if slip("the change of the logits is returned, and not the logits themselves"):
         found = found - values(model, q.orig, [ALL])[ALL]
     return found

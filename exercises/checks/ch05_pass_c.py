@@ -69,10 +69,10 @@ def _nothing(lab: Lab) -> Asked:
 
 
 def _at_a_position(lab: Lab) -> Asked:
-    """The heads are frozen at END alone, and what sends does so before."""
+    """The heads are frozen at END alone; one of them sends, and what else sends does so before."""
     at, place = lab.random.choice(LABELS[:3]), lab.place()
     receivers = [lab.door(lab.layers - 1, "END"), lab.door(lab.layers - 2, place)]
-    senders = [lab.head(0, at), lab.head(1, at)]
+    senders = [lab.head(0, at), lab.head(1, at), lab.head(0, "END")]
     return senders, receivers, heads(lab.model, "END"), 'heads(model, "END")'
 
 

@@ -32,11 +32,11 @@ def _drawn(random: Random) -> Iterator[Case]:
 
 
 def _long(lab: Lab) -> tuple[list[Node], list[Node]]:
-    """Ends in several layers and positions, with layers between that are neither."""
+    """Ends in several layers and positions; a sender above a receiver, which reacts to it in D."""
     early, late = lab.random.sample(LABELS[:3], 2)
     top, between = lab.layers - 1, lab.layers - 3
     senders = [lab.head(0, early), lab.head(0, late), lab.head(between, early)]
-    receivers = [lab.seen(top, early), lab.seen(between, late), lab.seen(top, "END")]
+    receivers = [lab.seen(top, early), lab.seen(1, early), lab.seen(top, "END")]
     return lab.random.sample(senders, 3), receivers
 
 

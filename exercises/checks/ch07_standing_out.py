@@ -15,17 +15,19 @@ from exercises.room.plain import Array
 # Heads and frames. In each some head is near the edge: with one frame apart it stands out in the
 # second and just does not in the third and fourth; a test in one direction keeps it in the first.
 SIZES = ((30, 10), (7, 12), (8, 12), (28, 14), (30, 12))
-# What a head is like, in turn: frames of the other sign, size of its mean in `least`, and how much
-# louder it is in large frames, which only a mean over prompts would let count for more.
+# What a head is like, in turn: frames of the other sign, frames that are silent, size of its mean
+# in `least`, and how much louder it is in large frames, which only a mean over prompts would let
+# count for more.
 HEADS = (
-    (0, 1.03, 0.3),
-    (0, 0.97, 2.0),
-    (1, 1.6, 1.0),
-    (0, 1.6, 1.0),
-    (1, 1.6, 2.0),
-    (0, 0.7, 1.0),
-    (2, 1.6, 1.0),
-    (5, 1.6, 1.0),
+    (0, 0, 1.03, 0.3),
+    (0, 0, 0.97, 2.0),
+    (1, 0, 1.6, 1.0),
+    (0, 1, 1.6, 1.0),
+    (0, 0, 1.6, 1.0),
+    (1, 0, 1.6, 2.0),
+    (0, 0, 0.7, 1.0),
+    (2, 0, 1.6, 1.0),
+    (5, 0, 1.6, 1.0),
 )
 
 
@@ -47,6 +49,7 @@ def _case(random: Random, heads: int, frames: int) -> Case:
         means = _means(rng, heads, counts, least)
         for name, (count, mean) in enumerate(zip(counts, means.T, strict=True)):
             noise = rng.normal(0, 1, (heads, count))  # large beside the means, and 0 in all
+            noise[mean == 0] = 0  # a frame that is silent is so in every prompt
             parts.append(mean[:, None] + noise - noise.mean(1, keepdims=True))
             order += [one] * count
             frame += [f"frame {name}"] * count
@@ -62,10 +65,11 @@ def _means(
 ) -> np.ndarray[Any, Any]:
     """The mean of each frame, [head, frame]."""
     rows = []
-    for against, size, weight in islice(cycle(HEADS), heads):
+    for against, silent, size, weight in islice(cycle(HEADS), heads):
         row = rng.uniform(0.9, 1.1, len(counts))
         row[np.argsort(-counts)[: len(counts) // 3]] *= weight
         row[rng.choice(len(counts), against, replace=False)] *= -1
+        row[rng.choice(len(counts), silent, replace=False)] = 0
         rows.append(row * size * least / row.mean())
     return rng.permutation(rows) * rng.choice([-1, 1], (heads, 1))
 
@@ -132,6 +136,10 @@ def standing_out(effects, order, frame, least, *, slip):
         else:
             large = np.abs(size) >= least
         above, below = (signed > 0).sum(1), (signed < 0).sum(1)
+        if slip("a mean of 0 counts as negative"):
+            below = (signed <= 0).sum(1)
+        if slip("a mean of 0 counts as positive"):
+            above = (signed >= 0).sum(1)
         k = np.maximum(above, below)
         if slip("only positive means are counted"):
             k = above

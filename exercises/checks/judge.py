@@ -142,20 +142,20 @@ class Judging:
         return Verdict("passed", text, printed)
 
     def kept_from_the_first(self) -> str:
-        """Whether a second call in one process gives something else, in words; "" if not."""
+        """Whether a call after the first one in its process gives something else, in words."""
         trial, check = self.trial, self.trial.check
-        if check.count < 2:
-            return ""
-        one, two = trial.case(0), trial.case(1)
-        call = self.opened.call
-        reply = call(self.exercise.function, check.names, two.args, self.limit, first=one.args)
-        if reply.returned and same(trial.counts(1, reply.result), trial.result(1)):
-            return ""
-        return (
-            f"  called    {one.shown}\n  and then  {two.shown}\n"
-            "  The second call is right by itself, and not after the first: something is kept from "
-            "one call to the next, in a global, in a default or on the model."
-        )
+        one, call = trial.case(0), self.opened.call
+        for number in sorted({min(1, check.count - 1), check.count - 1} - {0}):
+            two = trial.case(number)
+            reply = call(self.exercise.function, check.names, two.args, self.limit, first=one.args)
+            if reply.returned and same(trial.counts(number, reply.result), trial.result(number)):
+                continue
+            return (
+                f"  called    {one.shown}\n  and then  {two.shown}\n"
+                "  The second call is right by itself, and not after the first: something is kept "
+                "from one call to the next, in a global, in a default or on the model."
+            )
+        return ""
 
     def _settings(self) -> str:
         left = dict.fromkeys(name for reply in self.replies.values() for name in reply.settings)

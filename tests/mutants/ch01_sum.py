@@ -186,6 +186,15 @@ def used_a_name_as_a_key(model, prompts, sender, receiver):
     return c[receiver].sum(-1)
 
 
+@wrong("1.2", "something is kept from one call to the next")
+def remembered_pass_b(model, prompts, sender, receiver, *, seen={}):  # noqa: B006
+    h = Node.parse(sender)
+    b = seen.setdefault("b", run(model, prompts.orig, reads=heads(model)))
+    a = run(model, prompts.new, reads=[h])
+    c = run(model, prompts.orig, reads=[receiver], writes=dict(b) | {h: a[h]})
+    return c[receiver].sum(-1)
+
+
 # ---- 1.3 five treatments ----
 
 

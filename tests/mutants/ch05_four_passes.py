@@ -289,6 +289,15 @@ def forgot_an_argument(model, tokens, b, a, senders, receivers):
     return run(model, tokens, reads=receivers)
 
 
+@wrong("5.2", "changed its argument frozen in place")
+def took_the_senders_out_of_the_list(model, tokens, b, a, senders, receivers, frozen):
+    for node in senders:
+        if node in frozen:
+            frozen.remove(node)
+    writes = {node: b[node] for node in frozen} | {node: a[node] for node in senders}
+    return run(model, tokens, reads=receivers, writes=writes)
+
+
 # ---- 5.3 write pass D ----
 
 
@@ -479,6 +488,15 @@ def read_the_wrong_run(model, prompts, senders, receivers):
     _, a, _, freeze = given(model, prompts, senders)
     patch = {node: a[node] for node in receivers}
     return run(model, prompts.orig, reads=[LOGITS], writes=freeze | patch)[LOGITS]
+
+
+@wrong("5.5", "the senders are held at their old values in pass D")
+def held_the_senders_in_d(model, prompts, senders, receivers):
+    _, a, _, freeze = given(model, prompts, senders)
+    patch = {node: a[node] for node in senders}
+    c = run(model, prompts.orig, reads=receivers, writes=freeze | patch)
+    old = run(model, prompts.orig, reads=senders)
+    return run(model, prompts.orig, reads=[LOGITS], writes=dict(old) | dict(c))[LOGITS]
 
 
 # ---- 5.6 noising and denoising ----

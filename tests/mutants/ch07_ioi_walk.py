@@ -157,6 +157,15 @@ def all_frames_alike(effects, order, frame, least):
     return rows_by(keep, effects, order, frame)
 
 
+@wrong("7.1", "a mean of 0 counts as negative")
+def counted_silent_frames(effects, order, frame, least):
+    def keep(m, heads):
+        k = max(int((m > 0).sum()), int((m <= 0).sum()))
+        return 2 * coins(k, len(m)) * heads < 0.05 and abs(m.mean()) >= least
+
+    return rows_by(keep, effects, order, frame)
+
+
 # ---- 7.2 what may you conclude ----
 
 
