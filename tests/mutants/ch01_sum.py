@@ -179,13 +179,6 @@ def took_the_sender_from_x_orig(model, prompts, sender, receiver):
     return c[receiver].sum(-1)
 
 
-@wrong("1.2", "your line")
-def used_a_name_as_a_key(model, prompts, sender, receiver):
-    a = run(model, prompts.new, reads=[sender])
-    c = run(model, prompts.orig, reads=[receiver], writes={sender: a[sender]})
-    return c[receiver].sum(-1)
-
-
 @wrong("1.2", "something is kept from one call to the next")
 def remembered_pass_b(model, prompts, sender, receiver, *, seen={}):  # noqa: B006
     h = Node.parse(sender)
