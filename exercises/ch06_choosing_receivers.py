@@ -33,7 +33,7 @@ from pathpatch import LOGITS, Node, heads, path_patch, run, path_sweep
 # | --- | --- |
 # | the receiver is the input that the question is about | and not a neighbouring one, nor the whole head |
 # | the position of the receiver follows from what it does | a query where the head is active, a key or value where it looks |
-# | the sender is at the same position as the receiver | or the text says why it can be elsewhere |
+# | the sender is at the same position as the receiver | all heads are frozen, so nothing comes from elsewhere |
 # | `because` says what is held, and what would differ with another receiver | |
 # | the direction fits the question | necessary: noising; sufficient: denoising |
 # | `against` names a result, with its sign or size, that would change your mind | and not "no effect" alone |
