@@ -79,7 +79,7 @@ BY_NAME: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 # These hold what somebody wrote, which gets a sentence for each row when it is used.
 WRITTEN = (Node, Pair, Fact)
-OFTEN = (Tokens, Run)  # whose methods a pass asks thousands of times
+OFTEN = (Tokens, Run, Prompts)  # a pass makes and asks these thousands of times
 
 
 def at_the_door(thing: Any) -> Any:
@@ -96,12 +96,13 @@ def at_the_door(thing: Any) -> Any:
         method = getattr(part, "__func__", part)  # of a static method
         public = name == "__init__" or not (name.startswith("_") or thing in OFTEN)
         if inspect.isfunction(method) and method not in METRICS.values() and public:
-            look = _looked_at(method)
+            look = _looked_at(method, thing not in OFTEN)
             setattr(thing, name, look if part is method else staticmethod(look))
     return thing
 
 
-def _looked_at(function: Any) -> Any:
+def _looked_at(function: Any, first: bool = True) -> Any:
+    """The function, and a sentence when it gets what it cannot use. first: before it runs."""
     signature = inspect.signature(function)
     hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     hints.pop("self", None)
@@ -110,20 +111,24 @@ def _looked_at(function: Any) -> Any:
 
     @functools.wraps(function)
     def look(*args: Any, **kwargs: Any) -> Any:
-        try:
-            given = signature.bind(*args, **kwargs).arguments
-        except TypeError:
-            given = {}  # too many, too few: Python says that well
-        _check(who, given, of_classes)
+        def check(of: dict[str, Any], error: Exception | None = None) -> None:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                return  # too many, too few: Python says that well
+            _check(who, given, of, error)
+
+        if first:
+            check(of_classes)
         try:
             result = function(*args, **kwargs)
         except PathPatchError:
             raise
         except Exception as error:
-            _check(who, given, hints, error)
+            check(hints, error)
             raise
-        if function.__name__ == "__init__":  # which keeps what came, and would stumble later
-            _check(who, given, hints)
+        if first and function.__name__ == "__init__":  # which keeps what came, and would stumble
+            check(hints)
         return result
 
     return look if hints else function
