@@ -8,8 +8,10 @@ the subject, and another subject in its place. What is in the file already is no
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,14 @@ from tqdm import tqdm
 
 from pathpatch import (
     Fact,
+    Pair,
     answer_prob,
     embedding_std,
     fact_prompts,
     gaussian_noise,
     load_facts,
     load_model,
+    make_prompts,
     windows,
 )
 from pathpatch.effects import About
@@ -39,9 +43,18 @@ from pathpatch.tracing import EMBED, _on_subject, _severed
 from pathpatch.uncertainty import clusters
 
 FILE = Path(__file__).resolve().parent / "data" / "tracing_smollm2.npz"
-AT = ("subject_first", "subject_last", "END")
-DRAWS, SURE, LONG = 4, 1 / 2, 3  # of the noise; probability of the answer; tokens of the subject
+BEFORE = "subject_before_last"
+AT = (BEFORE, "subject_last", "END")
+SURE, LONG = 1 / 2, 3  # at least: probability of the answer, tokens of the subject
 ONE = "The Eiffel Tower"
+MARY, JOHN = 1, 9  # where the name stands; that John is the second one
+CASE = Pair(
+    clean="When Mary and John went to the store, John gave a drink to",
+    corrupt="When Alice and Kevin went to the store, Susan gave a drink to",
+    answer=" Mary",
+    foil=" John",
+)
+Writes = dict[Node, Tensor]  # a node at one position -> [draw, batch, d_model]
 
 
 def the_facts(model: Model) -> list[Fact]:
@@ -57,33 +70,53 @@ def one_fact(model: Model) -> Prompts:
     return fact_prompts(model.tokenizer, [f for f in the_facts(model) if f.subject == ONE])
 
 
-def the_noise(model: Model, prompts: Prompts, draws: int = DRAWS) -> Tensor:
-    """Three standard deviations of the embeddings of all subjects that we have facts about."""
+def the_case(model: Model, subject: int = MARY) -> Prompts:
+    """The sentence of all chapters; the name at this place is the subject that gets the noise."""
+    at = {"subject_first": subject, "subject_last": subject}
+    return make_prompts(model.tokenizer, [replace(CASE, positions=at)])
+
+
+def the_noise(model: Model, prompts: Prompts) -> Tensor:
+    """Two draws for each of many prompts, five for one, with three standard deviations of the
+    embeddings of all subjects that we have facts about."""
+    draws = 2 if len(prompts) > 1 else 5
     scale = 3 * embedding_std(model, [fact.subject for fact in load_facts()])
     return gaussian_noise(model, prompts.orig, scale, torch.Generator().manual_seed(0), draws)
 
 
+def the_prompts(model: Model) -> Prompts:
+    """The facts, with a label for the last token but one of the subject."""
+    prompts = fact_prompts(model.tokenizer, the_facts(model))
+    orig, new = (
+        replace(side, positions=side.positions | {BEFORE: side.at("subject_last") - 1})
+        for side in (prompts.orig, prompts.new)
+    )
+    return replace(prompts, orig=orig, new=new)
+
+
 def questions(model: Model) -> dict[str, tuple[Prompts, list[str], bool, list[str]]]:
     """Name of a trace -> its prompts, its entries, whether there is noise, and what is severed."""
-    facts, one = fact_prompts(model.tokenizer, the_facts(model)), one_fact(model)
+    case, one, facts = the_case(model), one_fact(model), the_prompts(model)
     everywhere = list(range(one.orig.ids.shape[1]))
-    asked = {}
-    for name, prompts, at in (("one fact", one, everywhere), ("facts", facts, AT)):
-        entries = {
-            "states": names([[n] for n in grid(model, "resid_post", at)]),
-            "MLP windows": windows(model, "mlp_out", at),
-            "attention windows": windows(model, "attn_out", at),
-        }
-        for kind, chosen in entries.items():
-            asked[f"{name}, {kind}, noise"] = (prompts, chosen, True, [])
-            if name == "facts":
-                asked[f"{name}, {kind}, other subject"] = (prompts, chosen, False, [])
+
+    def single(kind: str, at: Sequence[str | int]) -> list[str]:
+        return [str(node) for node in grid(model, kind, at)]
+
+    asked = {
+        "case, states": (case, single("resid_post", ["subject_last", "END"]), True, []),
+        "one fact, states": (one, single("resid_post", everywhere), True, []),
+        "one fact, MLPs": (one, windows(model, "mlp_out", everywhere), True, []),
+        "one fact, attention": (one, windows(model, "attn_out", everywhere), True, []),
+    }
+    for name, noisy in (("noise", True), ("other subject", False)):
+        asked[f"facts, states, {name}"] = (facts, single("resid_post", AT), noisy, [])
+        asked[f"facts, MLPs, {name}"] = (facts, windows(model, "mlp_out", AT), noisy, [])
+    asked["facts, attention, noise"] = (facts, windows(model, "attn_out", AT[1:]), True, [])
     last = ["subject_last"]
-    alone = names([[n] for n in grid(model, "mlp_out", last)])
-    asked["facts, single MLPs, noise"] = (facts, alone, True, [])
-    states = names([[n] for n in grid(model, "resid_post", last)])
     for kind in ("mlp_out", "attn_out"):
-        asked[f"facts, states, noise, {kind} severed"] = (facts, states, True, [kind])
+        entries = single("resid_post", last)
+        asked[f"facts, states, {kind} severed"] = (facts, entries, True, [kind])
+    asked["facts, single MLPs"] = (facts, single("mlp_out", last), True, [])
     return asked
 
 
@@ -96,25 +129,27 @@ def trace(
     """
     sets = [node_set(entry) for entry in entries]
     kinds = sorted({node.kind for nodes in sets for node in nodes} | {"resid_pre", *severed})
-    reads = [node for kind in kinds for node in grid(model, kind)]
-    clean = run(model, prompts.orig, reads=[EMBED, LOGITS, *reads])
+    reads = [LOGITS, *chain.from_iterable(grid(model, kind) for kind in kinds)]
+    clean = run(model, prompts.orig, reads=[EMBED, *reads])
     if noisy:
-        change = _on_subject(prompts.orig, the_noise(model, prompts))
-        embed = clean[EMBED] + change  # [draw, batch, pos, d_model]
+        embed = clean[EMBED] + _on_subject(prompts.orig, the_noise(model, prompts))
     else:
-        embed = run(model, prompts.new, reads=[EMBED])[EMBED][None]
-    below, low, rows = [], [], []
-    for draw in embed:
-        found = run(model, prompts.orig, reads=[LOGITS, *reads], writes={EMBED: draw})
-        below.append([found[node] for node in grid(model, "resid_pre")])
-        low.append(found)
-    corrupted = torch.stack([per_prompt(answer_prob, found[LOGITS], prompts) for found in low])
-    states = [torch.stack(draws) for draws in zip(*below, strict=True)]  # [draw, batch, pos, d]
-    for nodes in tqdm(sets, mininterval=10, desc="restored runs"):
+        embed = run(model, prompts.new, reads=[EMBED])[EMBED][None]  # [draw, batch, pos, d_model]
+    low = [run(model, prompts.orig, reads=reads, writes={EMBED: draw}) for draw in embed]
+    writes: list[Writes] = []
+    for nodes in sets:
         cut = [node for node in _severed(model, severed, nodes) if node not in nodes]
-        writes = {n: torch.stack([found[n] for found in low]) for n in cut}  # [draw, batch, d]
-        writes |= {n: clean[n].expand(len(low), -1, -1) for n in nodes}
-        rows.append(per_draw(model, prompts, upward(model, prompts, states, writes)))
+        back = {n: clean[n].expand(len(low), -1, -1) for n in nodes}  # [draw, batch, d_model]
+        writes.append({n: torch.stack([found[n] for found in low]) for n in cut} | back)
+    restored = torch.empty(len(sets), len(low), len(prompts), dtype=clean[LOGITS].dtype)
+    of_layer = defaultdict(list)  # the first layer that changes -> entries
+    for i, nodes in enumerate(sets):
+        of_layer[min(node.layer for node in nodes)].append(i)
+    for start, group in tqdm(of_layer.items(), mininterval=10):
+        below = torch.stack([found[Node("resid_pre", start)] for found in low])
+        end = upward(model, prompts, start, below, [writes[i] for i in group])
+        logits = model.unembed(model.ln_final(end))  # [entry, draw, batch, vocab]
+        restored[group] = per_prompt(answer_prob, logits, prompts)
     details = about(
         model,
         prompts,
@@ -124,45 +159,40 @@ def trace(
         frozen="+".join(severed) or "nothing",
         engine="causal tracing",
     )
-    values = [a.numpy() for a in (per_prompt(answer_prob, clean[LOGITS], prompts), corrupted)]
-    return Trace(sets, *values, torch.stack(rows).numpy(), details, clusters(prompts))
+    base = [per_prompt(answer_prob, found[LOGITS], prompts) for found in (clean, *low)]
+    values = base[0].numpy(), torch.stack(base[1:]).numpy(), restored.numpy()
+    return Trace(sets, *values, replace(details, direction="denoising"), clusters(prompts))
 
 
 def upward(
-    model: Model, prompts: Prompts, states: Sequence[Tensor], writes: Mapping[Node, Tensor]
-) -> Float[Tensor, "draw batch pos d_model"]:
-    """The state after the last layer. states: those below each layer, [draw, batch, pos, d_model].
+    model: Model, prompts: Prompts, start: int, below: Tensor, writes: Sequence[Writes]
+) -> Float[Tensor, "entry draw batch d_model"]:
+    """The state after the last layer at END, with the writes of each entry.
 
-    writes: at one position each, [draw, batch, d_model].
+    below: the state below layer `start`, [draw, batch, pos, d_model].
     """
-    network, start = model.original_model.model, min(node.layer for node in writes)
-    x, batch = states[start].flatten(0, 1), torch.arange(len(prompts))  # [draw * batch, pos, d]
+    network, batch = model.original_model.model, torch.arange(len(prompts))
+    x = below.expand(len(writes), -1, -1, -1, -1).flatten(0, 2)  # [rows, pos, d_model]
     angles = network.rotary_emb(x, torch.arange(x.shape[1])[None])
     later = torch.full((x.shape[1], x.shape[1]), -torch.inf, dtype=x.dtype).triu(1)  # [pos, pos]
 
     def written(kind: str, layer: int, x: Tensor) -> Tensor:
-        x = x.unflatten(0, (-1, len(prompts)))  # [draw, batch, pos, d_model]
-        for node, value in writes.items():
-            if (node.kind, node.layer) == (kind, layer):
-                x[:, batch, prompts.orig.at(node.at)] = value
-        return x.flatten(0, 1)
+        x = x.unflatten(0, (len(writes), -1, len(prompts)))  # [entry, draw, batch, pos, d_model]
+        for row, values in zip(x, writes, strict=True):
+            for node, value in values.items():
+                if (node.kind, node.layer) == (kind, layer):
+                    row[:, batch, prompts.orig.at(node.at)] = value
+        return x.flatten(0, 2)
 
     for i, layer in enumerate(network.layers[start:], start):
-        ready = layer.input_layernorm(x)
         heard = layer.self_attn(
-            ready, position_embeddings=angles, attention_mask=later[None, None]
+            layer.input_layernorm(x), position_embeddings=angles, attention_mask=later[None, None]
         )[0]
         x = x + written("attn_out", i, heard)
         x = x + written("mlp_out", i, layer.mlp(layer.post_attention_layernorm(x)))
         x = written("resid_post", i, x)
-    return x.unflatten(0, (-1, len(prompts)))
-
-
-def per_draw(model: Model, prompts: Prompts, x: Tensor) -> Float[Tensor, "draw batch"]:
-    """The probability of the answer, from the states after the last layer."""
-    end = x[:, torch.arange(len(prompts)), prompts.orig.at("END")]  # [draw, batch, d_model]
-    logits = model.unembed(model.ln_final(end))  # [draw, batch, vocab]
-    return torch.stack([per_prompt(answer_prob, row, prompts) for row in logits])
+    x = x.unflatten(0, (len(writes), -1, len(prompts)))
+    return x[:, :, batch, prompts.orig.at("END")]
 
 
 def save(traces: dict[str, Trace]) -> None:
