@@ -108,15 +108,19 @@ def questions(model: Model) -> dict[str, tuple[Prompts, list[str], bool, list[st
         "one fact, MLPs": (one, windows(model, "mlp_out", everywhere), True, []),
         "one fact, attention": (one, windows(model, "attn_out", everywhere), True, []),
     }
-    for name, noisy in (("noise", True), ("other subject", False)):
-        asked[f"facts, states, {name}"] = (facts, single("resid_post", AT), noisy, [])
-        asked[f"facts, MLPs, {name}"] = (facts, windows(model, "mlp_out", AT), noisy, [])
-    asked["facts, attention, noise"] = (facts, windows(model, "attn_out", AT[1:]), True, [])
+    # Of the facts' states all layers with noise; of the rest every second layer is enough.
     last = ["subject_last"]
+    asked["facts, states, noise"] = (facts, single("resid_post", AT), True, [])
+    asked["facts, MLPs, noise"] = (facts, windows(model, "mlp_out", last)[::2], True, [])
+    asked["facts, single MLPs, noise"] = (facts, single("mlp_out", last)[::2], True, [])
     for kind in ("mlp_out", "attn_out"):
-        entries = single("resid_post", last)
+        entries = single("resid_post", last)[::2]
         asked[f"facts, states, {kind} severed"] = (facts, entries, True, [kind])
-    asked["facts, single MLPs"] = (facts, single("mlp_out", last), True, [])
+    for kind, entries in (
+        ("states", single("resid_post", last)[::2] + single("resid_post", ["END"])[::2]),
+        ("MLPs", windows(model, "mlp_out", last)[::2]),
+    ):
+        asked[f"facts, {kind}, other subject"] = (facts, entries, False, [])
     return asked
 
 
