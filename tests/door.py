@@ -69,6 +69,7 @@ def right_calls(folder: Path) -> dict[str, dict[str, Any]]:
         "activation_patch": {**both, "nodes": ends},
         "activation_sweep": {**both, "nodes": ends, **metric, **options},
         "answer_prob": all_metric,
+        "attention_arcs": {"model": model, "tokens": prompts.orig[:1], "patterns": ["0.0@END"]},
         "attention_panel": {"model": model, "tokens": prompts.orig[:1], "patterns": ["0.0@END"]},
         "baseline": both,
         "causal_trace": {
@@ -146,7 +147,9 @@ def right_calls(folder: Path) -> dict[str, dict[str, Any]]:
         "Fact": fact,
         "Faithfulness": {"model": ones, "circuit": ones, "nothing": ones},
         "Gap": {"removed": [node], "one": ones, "other": ones},
+        "EdgeKnockout": {**both, "rules": rules},
         "Knockout": {**both, "rules": rules},
+        "Link": {"sender": node, "receiver": node},
         "Pair": row,
         "Prompts": {
             **{"orig": prompts.orig, "new": prompts.new, "answer": prompts.answer},

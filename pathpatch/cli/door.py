@@ -6,27 +6,17 @@ Texts, numbers, lists and arrays are judged by the functions, which know more; o
 them stumbles are its annotations asked about these, too.
 """
 
+import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
-from numbers import Integral, Real
-from pathlib import Path
-from random import Random
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-import numpy as np
-import torch
 from jaxtyping import Shaped, jaxtyped
 
-from pathpatch.circuits.ablation import Ablation
-from pathpatch.circuits.circuit import Circuit
-from pathpatch.circuits.knockouts import Knockout
-from pathpatch.circuits.subsets import Search
-from pathpatch.effects import Effects
-from pathpatch.engine.spec import SweepOptions
+from pathpatch.cli.words import BY_NAME, PLAIN, WIDE, WORDS
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run
 from pathpatch.metrics import METRICS
@@ -34,49 +24,6 @@ from pathpatch.nodes import Node
 from pathpatch.prompts import Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact
 
-# What would work, in words. Python's own kinds first, widened: numpy's numbers are numbers.
-WORDS: dict[Any, str] = {
-    str: "a text",
-    Integral: "a whole number",
-    Real: "a number",
-    Iterable: "a list",
-    Mapping: "a dict",
-    Callable: "a function",
-    Path: "a path",
-    type(None): "None",
-    Prompts: "Prompts, such as make_prompts(model.tokenizer, pairs) gives",
-    Tokens: "Tokens, such as prompts.orig",
-    Pair: "a Pair of texts: Pair(clean, corrupt, answer, foil)",
-    Node: "a Node, such as Node.parse('9.6@END')",
-    Effects: "Effects, such as path_sweep gives",
-    Circuit: "a Circuit, such as discover gives",
-    Knockout: "a Knockout, such as Knockout(model, prompts)",
-    Ablation: "Ablation(...), such as Ablation('mean')",
-    Search: "a Search, such as Search(numpy.random.default_rng(0))",
-    SweepOptions: "SweepOptions(...), such as SweepOptions(engine='literal')",
-    Random: "a generator of Python, such as random.Random(0)",
-    np.random.Generator: "a generator of numpy, such as numpy.random.default_rng(0)",
-    torch.Generator: "a generator of torch, such as torch.Generator().manual_seed(0)",
-    np.ndarray: "an array of numpy",
-    torch.Tensor: "a tensor",
-    torch.dtype: "a dtype, such as torch.float32",
-    Executor: "an executor of concurrent.futures",
-}
-WIDE = {int: Integral, float: Real, dict: Mapping, list: Iterable, tuple: Iterable}
-WIDE |= {Sequence: Iterable, bool: object}
-PLAIN = (str, Integral, Real, object, Iterable, Mapping, Path, np.ndarray, torch.Tensor)
-# What has no class of its own is known by its name.
-BY_NAME: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "model": (
-        lambda model: hasattr(getattr(model, "cfg", None), "places"),
-        "a model, such as load_model, tiny_model or wrap gives",
-    ),
-    "tokenizer": (
-        lambda tokenizer: callable(tokenizer) and hasattr(tokenizer, "decode"),
-        "a tokenizer of transformers, such as model.tokenizer",
-    ),
-    "hf_model": (lambda model: hasattr(model, "config"), "a causal language model of transformers"),
-}
 # These hold what somebody wrote, which gets a sentence for each row when it is used.
 WRITTEN = (Node, Pair, Fact)
 OFTEN = (Tokens, Run, Prompts)  # a pass makes and asks these thousands of times
@@ -112,11 +59,8 @@ def _looked_at(function: Any, first: bool = True) -> Any:
     @functools.wraps(function)
     def look(*args: Any, **kwargs: Any) -> Any:
         def check(of: dict[str, Any], error: Exception | None = None) -> None:
-            try:
-                given = signature.bind(*args, **kwargs).arguments
-            except TypeError:
-                return  # too many, too few: Python says that well
-            _check(who, given, of, error)
+            with contextlib.suppress(TypeError):  # too many, too few: Python says that well
+                _check(who, signature.bind(*args, **kwargs).arguments, of, error)
 
         if first:
             check(of_classes)
