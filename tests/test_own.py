@@ -88,7 +88,7 @@ ROME = {"known_id": 0, "subject": "Mary", "attribute": "Anna", "template": "{} s
         ("a.json", b"\xff\xfe[", "cannot read prompts from .*: it is not UTF-8 text; save it as"),
         ("a.json", json.dumps([GOOD]).encode("utf-16"), "it is not UTF-8 text; save it as UTF-8"),
         ("a.csv", (ROW + CELLS.replace("a", "\xe4")).encode("latin-1"), "it is not UTF-8 text"),
-        ("a.json.gz", gzip.compress(b"[]"), "unpack it, if it is compressed"),
+        ("a.json.gz", gzip.compress(b"[]", mtime=0), "unpack it, if it is compressed"),
         ("a.json", "[" * 100_000 + "]" * 100_000, "cannot read prompts from .*: lists in lists"),
         ("a.jsonl", "[" * 100_000 + "]" * 100_000, "cannot read prompts from .*: lists in lists"),
         ("a.csv", ROW.replace(",", ";"), "its columns are separated by ';'; save it with ','"),
