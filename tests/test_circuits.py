@@ -297,14 +297,14 @@ def test_a_gap_keeps_every_prompt_and_compares_means():
 
 def test_refuses_sets_outside_the_circuit():
     knockout = knock("token")
-    with pytest.raises(PathPatchError, match=r"2\.1\.z@S2: not among the nodes 0\.0\.z@S2, 1\.0"):
+    with pytest.raises(PathPatchError, match=r"2\.1\.z@S2: not among 0\.0\.z@S2, 1\.0"):
         completeness(knockout, CIRCUIT, {"a": ["2.0@END", "2.1@S2"]})
     v = as_nodes(CIRCUIT)[0]
-    with pytest.raises(PathPatchError, match=r"0\.0\.z@S2: not among the nodes 1\.0\.z@END"):
+    with pytest.raises(PathPatchError, match=r"0\.0\.z@S2: not among 1\.0\.z@END"):
         minimality(knockout, CIRCUIT, {v: [v]})
-    with pytest.raises(PathPatchError, match=r"2\.1\.z: not among the nodes"):
+    with pytest.raises(PathPatchError, match=r"2\.1\.z: not among"):
         minimality(knockout, CIRCUIT, {"2.1": ["2.0@END"]})
-    with pytest.raises(PathPatchError, match="not among the nodes"):
+    with pytest.raises(PathPatchError, match="not among"):
         minimal_sets(knockout, CIRCUIT, search(), {"a": ["2.0"]})
 
 

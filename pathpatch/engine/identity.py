@@ -126,7 +126,7 @@ def _seen(thing: Any, known: set[int]) -> Iterator[str]:
 def _numbers(values: Any) -> str:
     """Of an array; of kinds that have none to show, such as sparse tensors, only the shape."""
     with contextlib.suppress(Exception):  # of every class
-        values = torch.as_tensor(values).detach().cpu().double().numpy()
+        values = torch.as_tensor(values, device="cpu").detach().double().numpy()
         return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"
     return f"{tuple(values.shape)}"
 
