@@ -434,7 +434,7 @@ def test_circuit_writes_what_it_did(tmp_path, grouped, capsys):
     out = tmp_path / "out"
     assert command("circuit", out, "--prompts", grouped, "--nodes", CIRCUIT, *FEW) == 0
     printed = capsys.readouterr().out
-    assert "3 nodes on 8 prompts; knocked out: mean" in printed
+    assert "3 parts on 8 prompts; knocked out: mean" in printed
     assert "(a mean is over 2 or more x_new prompts of a template)" in printed
     assert sorted(path.name for path in out.iterdir()) == ["choices.csv", "evaluation.json"]
     data = json.loads((out / "evaluation.json").read_text())
