@@ -146,7 +146,7 @@ def _circuit(options: Options) -> None:
 
 def _parts(options: Options) -> tuple[Parts, bool]:
     """The parts of the circuit that is asked about, and whether they are edges."""
-    if not options.circuit:
+    if options.circuit is None:
         edges = options.nodes is None
         return (options.edges if edges else options.nodes).split(","), edges
     circuit, edges = Circuit.load(options.circuit), options.keep == "edges"
