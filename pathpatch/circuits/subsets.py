@@ -62,7 +62,7 @@ class Search:
 
 
 def random_sets(circuit: Parts, n: int, generator: np.random.Generator) -> dict[str, list[Part]]:
-    """n subsets of the circuit, each node in or out with even odds."""
+    """n subsets of the circuit, each part in or out with even odds."""
     nodes = parts(circuit)
     check_number("the number of random sets", n, 0, whole=True)
     draws = generator.random((n, len(nodes))) < 0.5
@@ -88,9 +88,9 @@ def greedy_set(knockout: Knockout, circuit: Parts, search: Search) -> list[Part]
 def minimal_sets(
     knockout: Knockout, circuit: Parts, search: Search, classes: Mapping[str, Parts] | None = None
 ) -> dict[Part, list[Part]]:
-    """For each node a set K, of its own class, without which it matters most.
+    """For each part a set K, of its own class, without which it matters most.
 
-    The whole circuit is one class, unless you give others; a node that is in no class gets no K.
+    The whole circuit is one class, unless you give others; a part that is in no class gets no K.
     The cost is said first, if it is over two seconds.
     """
     circuit = parts(circuit)

@@ -152,7 +152,8 @@ def _parts(options: Options) -> tuple[Parts, bool]:
     circuit, edges = Circuit.load(options.circuit), options.keep == "edges"
     found = circuit.edges if edges else circuit.heads()
     if not found:
-        raise PathPatchError(f"{options.circuit}: the circuit has no heads that send")
+        kind = "edges" if edges else "heads that send"
+        raise PathPatchError(f"{options.circuit}: the circuit has no {kind}")
     return found, edges
 
 
