@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import door
@@ -13,6 +14,7 @@ import torch
 
 import pathpatch
 from pathpatch import PathPatchError, Prompts, SweepOptions, logit_diff, path_sweep
+from pathpatch.handmade.ioi_machine import TOKEN
 from pathpatch.metrics import METRICS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -141,3 +143,11 @@ def test_prompts_are_taken_backwards_and_by_number(gpt2):
     for rows, words in (([6], "from -6 to 5, got 6"), ([True] * 6, "got True")):
         with pytest.raises(PathPatchError, match=f"number of a prompt must be .*{words}"):
             prompts[rows]
+
+
+def test_a_tuple_of_several_kinds_is_checked_item_by_item():
+    """Designs hold such tuples, and a learner's key makes a new design."""
+    made = replace(TOKEN, name="again")
+    assert made.embed == TOKEN.embed
+    with pytest.raises(PathPatchError, match="each a list of a text, a text, a whole number, "):
+        replace(made, embed=(("Mary", "word", "0", 1),))

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +26,7 @@ from pathpatch import (
     strongest,
 )
 from pathpatch.engine import pass_d, verify
+from pathpatch.engine.scene import Scene
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import Model
@@ -115,8 +117,11 @@ def test_rounding_in_30_layers_is_no_reason_against_the_fast_engine(
     assert measured() == ""
     mlp = pass_d._mlp
     for layer in (0, 15, 29):
-        off = {id(smollm2.blocks[layer]): 1.01}
-        monkeypatch.setattr(pass_d, "_mlp", lambda b, x, off=off: mlp(b, x) * off.get(id(b), 1))
+
+        def off(scene: Scene, at: int, *x: Any, layer: int = layer) -> torch.Tensor:
+            return mlp(scene, at, *x) * (1.01 if at == layer else 1)
+
+        monkeypatch.setattr(pass_d, "_mlp", off)
         assert "the logits differs by" in measured()
 
 

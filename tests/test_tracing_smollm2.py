@@ -91,7 +91,9 @@ def test_the_file_holds_what_the_model_does():
     assert found.keys() == traces.questions(model).keys()
     for name, (prompts, entries, noisy, severed) in traces.questions(model).items():
         assert found[name].about.prompts_sha256 == prompts.sha256()
-        assert traces.names(found[name].nodes) == traces.names(map(traces.node_set, entries))
+        assert traces.names(found[name].nodes) == traces.names(
+            [traces.node_set(entry) for entry in entries]
+        )
         chosen = [int(found[name].restored.mean((1, 2)).argmax()), len(entries) - 1]
         again = causal_trace(
             model,

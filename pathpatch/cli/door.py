@@ -126,8 +126,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if hasattr(hint, "dim_str"):
         shaped: Any = Shaped[kind, hint.dim_str]
         return isinstance(value, shaped)
-    if get_origin(hint) is tuple and ... not in inside and len(value) != len(inside):
-        return False
+    if get_origin(hint) is tuple and ... not in inside:  # each item has a kind of its own
+        return len(value) == len(inside) and all(map(_fits, value, inside))
     # What is in lists and dicts is looked at, too, but not in iterators: that would use them up.
     if kind in (Iterable, Mapping) and inside and hasattr(value, "__len__"):
         items, of = (value.values(), inside[-1]) if kind is Mapping else (value, inside[0])
@@ -143,6 +143,8 @@ def in_words(hint: Any) -> str:
     words = WORDS.get(kind, getattr(kind, "__name__", "another"))
     if hasattr(hint, "dim_str"):
         return f"{words} [{hint.dim_str.strip()}]"
+    if get_origin(hint) is tuple and ... not in inside:
+        return f"{words} of {', '.join(map(in_words, inside))}"
     of = inside[-1 if kind is Mapping else 0] if inside else None
     if kind in (Iterable, Mapping) and of:
         return f"{words}, each {'value ' * (kind is Mapping)}{in_words(of)}"
