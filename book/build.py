@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BOOK, OUT = ROOT / "book", ROOT / "out" / "book"
 AT_ONCE = 2  # pages; each holds a model of about a gigabyte
+MYST = {"name": "myst_nb_md", "type": "plugin"}  # how MyST-NB reads a page
 ALONE = {"11_fast_and_exact.md"}  # it measures time: Sphinx runs it later
 
 
@@ -51,7 +52,7 @@ def run_pages(cells: Path) -> None:
     cache = get_cache(cells)
     for page in sorted(BOOK.glob("*.md")):
         if "kernelspec:" in page.read_text("utf-8") and page.name not in ALONE:
-            cache.add_nb_to_project(str(page), {"name": "myst_nb_md", "type": "plugin"})
+            cache.add_nb_to_project(str(page), read_data=MYST)
 
     def run_page(key: int) -> None:
         page = cache.get_project_notebook(key)
