@@ -56,11 +56,11 @@ class Layout:
         return steps_each(self.model) * self.model.cfg.n_layers
 
     def depth(self, node: Node) -> int:
-        """How many steps lie below the point where a receiver reads the residual stream."""
-        if node.layer is None:
-            return self.steps()
+        """How many steps lie below the point where a receiver reads the residual stream; below the
+        step in which any other node is computed."""
         each = steps_each(self.model)
-        return each * node.layer + {"mlp_in": 1, "resid_post": each}.get(node.kind, 0)
+        within = {"mlp_in": 1, "mlp_out": 1, "resid_post": each, "logits": self.steps()}
+        return each * (node.layer or 0) + within.get(node.kind, 0)
 
     def places(self, node: Node) -> Int[Tensor, "batch place"]:
         """The token indices of a node in every prompt: one, or all positions."""
@@ -84,7 +84,8 @@ class Layout:
 
     def suffix(self) -> Int[Tensor, "batch pos"]:
         """The positions that pass D runs: from the first receiver position of each prompt on."""
-        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)  # [batch]
+        where = {node.at: node for node in self.receivers}.values()
+        first = torch.cat([self.places(node) for node in where], 1).amin(1)  # [batch]
         length = int((self.tokens.at(END) - first).max()) + 1
         return first[:, None] + torch.arange(length, device=first.device)
 
