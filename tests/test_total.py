@@ -72,7 +72,9 @@ def test_random_sets(tiny: Tiny, data):
     if data.draw(st.booleans()):
         noise = some_noise(tiny, 1)[0] if data.draw(st.booleans()) else None
         corruption = Corruption(noise, tuple(severed))
-    sets = data.draw(st.lists(st.lists(any_node(tiny), min_size=1, max_size=3), min_size=1, max_size=4))
+    sets = data.draw(
+        st.lists(st.lists(any_node(tiny), min_size=1, max_size=3), min_size=1, max_size=4)
+    )
     rows = data.draw(st.sampled_from([1, 200, 2048]))
     spec = Spec(sets, [], [], "", answer_prob, corruption=corruption, rows=rows)
     fast, literal = both(tiny, prompts, spec)

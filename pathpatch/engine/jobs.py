@@ -7,13 +7,13 @@ from concurrent.futures import Executor, as_completed
 from typing import Any, TypeAlias
 
 import torch
-from tqdm import tqdm
 
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array, beside
 from pathpatch.engine.fast import patch_all
 from pathpatch.engine.identity import config, digest, library
 from pathpatch.engine.literal import literal_passes
+from pathpatch.engine.progress import progress
 from pathpatch.engine.spec import Spec
 from pathpatch.engine.total import patch_nodes
 from pathpatch.errors import PathPatchError
@@ -99,7 +99,7 @@ def do_jobs(
     total = len(prompts) * len(spec.senders)
     left = sum(len(part) * len(task.senders) for part, task in todo.values())
     words: dict[str, Any] = {"unit": "patch", "desc": spec.said}
-    with tqdm(total=total, initial=total - left, delay=2, disable=quiet, **words) as bar:
+    with progress(total=total, initial=total - left, disable=quiet, **words) as bar:
         if executor is None:
             for i, (part, task) in todo.items():
                 done[i] = compute(Parcel(model), part, task, bar.update)
