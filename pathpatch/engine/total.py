@@ -50,8 +50,9 @@ def alike(sets: Sets) -> list[list[int]]:
 def two_runs(model: Model, prompts: Prompts, spec: Spec) -> Scene:
     """a: the run that the values come from. b: the run that they are written into."""
     sent, cut, below = [*chain(*spec.senders)], [*chain(*spec.cut(model))], stream(model)
+    writes: dict[Node, Tensor] = {}
     if spec.corruption is None:
-        a, writes = run(model, prompts.new, reads=sent), {}
+        a = run(model, prompts.new, reads=sent)
     else:
         a = run(model, prompts.orig, reads=[EMBED, *sent])
         writes = {EMBED: corrupted(model, a, prompts, spec.corruption)}
