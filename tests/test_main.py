@@ -392,12 +392,14 @@ def test_the_seed_of_the_noise(tmp_path, facts):
     assert Effects.load(tmp_path / "2").seed == 1
 
 
-def test_trace_takes_facts_from_the_whole_list(tmp_path, capsys):
-    more = ["--prompts", "4", "--draws", "1", "--restore", "mlp_out", "--at", "END"]
-    assert command("trace", tmp_path / "out", *more, "--model", "smollm2") == 0
-    assert "4 of 124 facts; --prompts 124 asks about all, in 31 times" in capsys.readouterr().out
-    assert len(set(Effects.load(tmp_path / "out").templates)) == 4
-    assert list((tmp_path / "out" / "blocks").glob("*.npy"))
+def test_trace_says_what_a_larger_run_would_add(tmp_path, facts, capsys):
+    more = ["--facts", facts, "--draws", "1", "--at", "END"]
+    assert command("trace", tmp_path / "out", *more, "--prompts", "1") == 0
+    said = "1 of 2 facts. A larger run: --prompts 2 asks about all, in 2 times the time"
+    assert said in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "blocks").glob("*.npy"))) == 1
+    assert command("trace", tmp_path / "all", *more) == 0
+    assert "A larger run" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

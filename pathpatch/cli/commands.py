@@ -26,6 +26,7 @@ from pathpatch.cli.report import (
     report_circuit,
     report_edges,
     report_labels,
+    report_larger,
 )
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.store import check_folder
@@ -127,11 +128,7 @@ def _trace(options: Options) -> None:
     )
     report(trace, f"{options.restore} restored", options.out)
     if count < len(every):
-        longer = len(every) / count
-        print(
-            f"  {count} of {len(every)} facts; --prompts {len(every)} asks about all, in "
-            f"{longer:.0f} times the time, for intervals of about 1/{longer**0.5:.1f} the width"
-        )
+        report_larger(count, len(every))
 
 
 def _circuit(options: Options) -> None:
