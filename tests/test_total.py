@@ -37,14 +37,29 @@ QUIET, LITERAL = SweepOptions(quiet=True), SweepOptions("literal", quiet=True)
 WRITTEN = [kind for kind in KINDS if kind != "logits"]
 
 
-@st.composite
-def any_node(draw, tiny: Tiny):
-    kind = draw(st.sampled_from([*WRITTEN, "z", "z", "resid_post"]))
-    at = draw(st.sampled_from([None, "IO", "S1", "S2", "S2", "END", "END", 2, "subject_last"]))
-    node = draw(st.sampled_from(grid(tiny.model, kind)))
-    if kind in ("k", "v") and draw(st.booleans()):
-        return Node(kind, node.layer, node.head // tiny.group, shared=True, at=at)
-    return replace(node, at=at)
+PLACES = [None, "IO", "S1", "S2", "S2", "END", "END", 2, "subject_last"]
+NODES = st.tuples(
+    st.sampled_from([*WRITTEN, "z", "resid_post"]),
+    st.integers(0, 99),
+    st.sampled_from(PLACES),
+    st.booleans(),
+)
+QUESTIONS = st.tuples(
+    st.lists(st.lists(NODES, min_size=1, max_size=3), min_size=1, max_size=4),
+    st.sampled_from([(), ("mlp_out",), ("attn_out",), ("mlp_out", "attn_out")]),
+    st.sampled_from(["patched", "noise", "replaced"]),
+    st.sampled_from([1, 200, 2048]),
+    st.booleans(),
+)
+
+
+def as_node(tiny: Tiny, kind: str, number: int, at, shared: bool) -> Node:
+    """One of all nodes of a kind; of keys and values sometimes those that a group shares."""
+    every = grid(tiny.model, kind, [at])
+    node = every[number % len(every)]
+    if shared and kind in ("k", "v"):
+        return replace(node, head=node.head // tiny.group, shared=True)
+    return node
 
 
 def both(tiny: Tiny, prompts, spec: Spec):
@@ -62,20 +77,14 @@ def both(tiny: Tiny, prompts, spec: Spec):
 
 
 @settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_random_sets(tiny: Tiny, data):
+@given(asked=QUESTIONS)
+def test_random_sets(tiny: Tiny, asked):
     """Any kinds at any positions, alone and together, patched or restored, with modules severed."""
-    prompts, corruption = subjects(tiny.prompts), None
-    if data.draw(st.booleans()):
-        prompts = prompts.swapped()
-    severed = data.draw(st.sets(st.sampled_from(["mlp_out", "attn_out"])))
-    if data.draw(st.booleans()):
-        noise = some_noise(tiny, 1)[0] if data.draw(st.booleans()) else None
-        corruption = Corruption(noise, tuple(severed))
-    sets = data.draw(
-        st.lists(st.lists(any_node(tiny), min_size=1, max_size=3), min_size=1, max_size=4)
-    )
-    rows = data.draw(st.sampled_from([1, 200, 2048]))
+    drawn, severed, how, rows, swap = asked
+    prompts = subjects(tiny.prompts.swapped() if swap else tiny.prompts)
+    sets = [[as_node(tiny, *one) for one in nodes] for nodes in drawn]
+    noise = some_noise(tiny, 1)[0] if how == "noise" else None
+    corruption = None if how == "patched" else Corruption(noise, severed)
     spec = Spec(sets, [], [], "", answer_prob, corruption=corruption, rows=rows)
     fast, literal = both(tiny, prompts, spec)
     assert (fast - literal).abs().max() < EXACT

@@ -23,7 +23,7 @@ ENGINES = ("fast", "literal")
 class SweepOptions:
     """How to compute a sweep; the effects do not depend on it (beyond rounding).
 
-    engine: "fast", or "literal" for the four passes of `path_patch`.
+    engine: "fast", or "literal" for the methods of the root, one set of nodes after another.
     memory: what the sweep may use beside the model, in GiB.
     folder: where finished blocks are kept. The same sweep, started again, goes on from there: the
     same model, prompts, nodes, library and metric.
