@@ -136,6 +136,7 @@ def drawn(source: str, alt: str, prefix: str) -> str:
                 part.set(key, "#" + prefix + value[1:])
             elif key in ("style", "fill", "stroke", "clip-path"):
                 value = value.replace("url(#", f"url(#{prefix}")
+                value = re.sub("font-family: '(?!DejaVu Sans Mono)[^;]*(; |$)", "", value)
                 part.set(key, re.sub("#[0-9a-f]{6}", lambda c: both(c[0]), value))
     root.set("viewBox", f"0 0 {width:g} {height:g}")
     root.set("style", f"max-width: {width * 96 / 72:.0f}px; fill: {both('#000000')}")

@@ -7,6 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
     entry.setAttribute("role", "listitem");
   }
   document.querySelectorAll(".drawing").forEach(enlargeable);
+  if (document.querySelectorAll(".bd-article td").length > 400) filter();
 });
 
 // A figure gets a button that shows it as large as the window; Escape or the button closes it.
@@ -30,6 +31,27 @@ function enlargeable(drawing) {
     dialog.showModal();
   });
   svg.addEventListener("dblclick", () => open.click());
+}
+
+// A field that leaves only the rows with all of its words, for pages with very many rows.
+function filter() {
+  const rows = [...document.querySelectorAll(".bd-article tbody tr")];
+  const box = document.createElement("p");
+  const field = document.createElement("input");
+  const said = document.createElement("span");
+  box.className = "filter";
+  field.type = "search";
+  field.placeholder = "Show only rows with these words";
+  field.setAttribute("aria-label", field.placeholder);
+  said.setAttribute("role", "status");
+  box.append(field, " ", said);
+  document.querySelector(".bd-article h1").after(box);
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    const fits = (row) => words.every((word) => row.textContent.toLowerCase().includes(word));
+    for (const row of rows) row.hidden = !fits(row);
+    said.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+  });
 }
 
 function button(label, sign) {
