@@ -34,13 +34,10 @@ def named(page: Path) -> list[Path]:
     return list(dict.fromkeys([page, *files]))
 
 
-def report() -> dict[str, tuple[int, int, int]]:
-    """Name of each page -> kB, kB of the page alone, number of files."""
-    found = {}
-    for page in sorted(HTML.glob("*.html")):
-        sizes = [travels(file) for file in named(page) if file.exists()]
-        found[page.name] = (round(sum(sizes) / 1000), round(sizes[0] / 1000), len(sizes))
-    return found
+def report_of(page: Path) -> tuple[int, int, int]:
+    """kB of a page with what it names, kB of the page alone, number of files."""
+    sizes = [travels(file) for file in named(page) if file.exists()]
+    return round(sum(sizes) / 1000), round(sizes[0] / 1000), len(sizes)
 
 
 def over(name: str, size: int) -> bool:
@@ -48,7 +45,7 @@ def over(name: str, size: int) -> bool:
 
 
 if __name__ == "__main__":
-    rows = report()
+    rows = {page.name: report_of(page) for page in sorted(HTML.glob("*.html"))}
     if not rows:
         sys.exit("There is no built book: run `make book` first.")
     print(f"{'page':32}{'kB':>6}{'itself':>8}{'files':>7}")

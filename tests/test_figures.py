@@ -7,7 +7,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from _ext.figures import COLUMN, LEAST, PAPER, both, dark_pixels, drawn, in_the_dark, to_lab, to_rgb
+from figures import COLUMN, LEAST, PAPER, both, dark_pixels, drawn, in_the_dark, to_lab, to_rgb
 from PIL import Image
 
 WHITE, BLACK = np.array([255, 255, 255]), np.array([0, 0, 0])

@@ -23,7 +23,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 SVG = "http://www.w3.org/2000/svg"
-PAPER = (0x14, 0x18, 0x1E)  # the theme's ground in dark mode
+PAPER = (0x12, 0x12, 0x12)  # the theme's ground in dark mode
 COLUMN, LEAST = 752, 11  # px: the width of the text, and the smallest letters there
 
 # From linear RGB to the Oklab space (Ottosson 2020) and back: its cube roots are even to the eye.
@@ -68,7 +68,7 @@ def in_the_dark(rgb: np.ndarray) -> np.ndarray:
     strength = np.linalg.norm(lab[..., 1:], axis=-1)
     distance = np.minimum(np.hypot(1 - lab[..., 0], 3 * strength), 1)
     colourful = np.minimum(strength / 0.12, 1)
-    light = ground[0] + 0.78 * distance**0.85 * (1 - 0.25 * colourful)
+    light = ground[0] + 0.8 * distance**0.85 * (1 - 0.25 * colourful)
     stronger = np.clip(1.4 * strength, strength, np.maximum(strength, 0.19))
     factor = stronger / np.maximum(strength, 1e-9)
     hue = lab[..., 1:] * factor[..., None] + ground[1:] * (1 - colourful)[..., None]

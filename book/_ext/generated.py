@@ -55,7 +55,7 @@ def claims() -> str:
         file = BOOK / "claims" / f"{name}.json"
         if not file.exists():
             continue
-        rows = ["| claim | value | tolerance | key |", "| --- | --: | --: | --- |"]
+        rows = ["| claim | value | tolerance | key |", "| --- | --- | --: | --- |"]
         for claim in json.loads(file.read_text(encoding="utf-8")):
             value, tolerance = claim["value"], claim["tolerance"]
             value = f"{value:.6g}" if isinstance(value, float) else value
