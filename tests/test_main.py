@@ -342,7 +342,7 @@ def test_patch_writes_what_it_did(tmp_path, file, direction, capsys):
     data = json.loads((out / "effects.json").read_text())
     names = [f"{layer}.resid_pre@{at}" for layer in range(3) for at in ("S2", "END")]
     assert data["senders"] == names
-    assert (data["engine"], data["receivers"]) == ("activation patching", [])
+    assert (data["engine"], data["receivers"]) == ("activation patching, fast", [])
     assert (data["direction"], data["metric"]) == (direction, "logit_diff")
     assert "2 prompts, change of logit_diff" in capsys.readouterr().out
     out = tmp_path / "other"

@@ -81,8 +81,9 @@ class Layout:
     def suffix(self) -> Int[Tensor, "batch pos"]:
         """The positions that pass D runs: from the first receiver position of each prompt on."""
         where = {node.at: node for node in self.receivers}.values()
-        first = torch.cat([self.places(node) for node in where], 1).amin(1)  # [batch]
-        length = int((self.tokens.at(END) - first).max()) + 1
+        end = self.tokens.at(END)  # [batch]: what comes after it is no part of what is run
+        first = torch.cat([self.places(node) for node in where], 1).amin(1).minimum(end)
+        length = int((end - first).max()) + 1
         return first[:, None] + torch.arange(length, device=first.device)
 
     def live(self, layer: int = -1) -> Bool[Tensor, "batch pos"]:
