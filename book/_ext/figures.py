@@ -24,7 +24,7 @@ from sphinx.application import Sphinx
 
 SVG = "http://www.w3.org/2000/svg"
 PAPER = (0x12, 0x12, 0x12)  # the theme's ground in dark mode
-COLUMN, LEAST = 752, 11  # px: the width of the text, and the smallest letters there
+COLUMN, LEAST = 672, 11  # px: the width of a figure beside two sidebars, its smallest letters
 
 # From linear RGB to the Oklab space (Ottosson 2020) and back: its cube roots are even to the eye.
 TO_LMS = np.array(
