@@ -2,6 +2,7 @@
 
 from exercises.checks import (
     ch01_sum,
+    ch03_by_hooks,
     ch05_by_hooks,
     ch05_directions,
     ch05_pass_c,
@@ -17,6 +18,7 @@ from exercises.checks import (
 
 __all__ = [
     "ch01_sum",
+    "ch03_by_hooks",
     "ch05_by_hooks",
     "ch05_directions",
     "ch05_pass_c",

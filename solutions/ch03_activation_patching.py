@@ -1,0 +1,81 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises for chapter 3: activation patching
+#
+# Each exercise stands alone: none needs another one to be solved.
+# The models that a check gives to your function are small and random, and compute in float64.
+# In their prompts x_orig and x_new differ in every token, and a label stands somewhere else in each prompt.
+
+# %%
+import torch
+
+from exercises import check, hint
+
+# %% [markdown] exercise="3.2" kind="implement" minutes=25 difficulty=3 importance=5 points=4
+# ## 3.2 One patch, for many prompts
+#
+# The page patches one head of one sentence with two hooks of PyTorch.
+# Do the same for a batch, in which every prompt has a position of its own.
+# `network = model.original_model` is the model inside, and `network(ids).logits` are its logits.
+# `network.get_submodule(name)` is the module that mixes the heads of a layer: its input has the shape [batch, pos, heads * d_head], in which head 0 comes first, then head 1 and so on.
+#
+# **Goal.** The logits on x_orig, at all positions of each prompt up to its END, with one head at one position of each prompt as it is on x_new.
+#
+# **Out of scope.** The library: `run` does this for you, and here you are `run`.
+#
+# **Hint 1.** How many numbers has one head, and at which of them does yours begin?
+#
+# **Hint 2.** One hook keeps a clone of a part of the input and returns nothing; the other changes a copy of the input and returns it. Each is on the module for one pass only.
+#
+# **Hint 3.** `changed[rows, at, part] = kept["z"]`, with `rows = torch.arange(len(at))` and `part` a slice.
+#
+# **Help.** One prompt comes out right, and several do not. `[:, at]` takes the positions of *all* prompts in every prompt; `[rows, at]` takes one of each.
+#
+# **Help.** Every run after mine gives other numbers. Your hook is still there: `handle.remove()`, and in a `finally`, so that an error does not leave it behind.
+#
+# **Another way.** With TransformerLens: `model.run_with_cache(x_new)`, and then `model.run_with_hooks(x_orig, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", put)])`, where the heads have an axis of their own.
+
+
+# %%
+def patch_by_hooks(model, name, head, x_orig, x_new, at):
+    """Run x_orig with one head, at one position of each prompt, as it is on x_new.
+
+    name: of a module of model.original_model, as above. head: the number of the head.
+    x_orig, x_new: token ids [batch, pos]. at: a position in each prompt [batch].
+    model.cfg.d_head is the number of values that a head has at a position.
+    Returns: the logits, a tensor [batch, pos, vocab]. Shorter prompts are
+    padded on the right; what stands there does not count.
+    """
+    # solution
+    network = model.original_model
+    module = network.get_submodule(name)
+    rows, width = torch.arange(len(at)), model.cfg.d_head
+    part, kept = slice(head * width, (head + 1) * width), {}
+
+    def keep(module, inputs):
+        kept["z"] = inputs[0][rows, at, part].clone()
+
+    def put(module, inputs):
+        changed = inputs[0].clone()
+        changed[rows, at, part] = kept["z"]
+        return (changed,)
+
+    for hook, ids in ((keep, x_new), (put, x_orig)):
+        handle = module.register_forward_pre_hook(hook)
+        try:
+            logits = network(ids).logits
+        finally:
+            handle.remove()
+    return logits
+    # end of solution
+
+
+# %%
+check(patch_by_hooks)
