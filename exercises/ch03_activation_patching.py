@@ -18,8 +18,8 @@ from exercises import check, hint
 #
 # The page patches one head of one sentence with two hooks of PyTorch.
 # Do the same for a batch, in which every prompt has a position of its own.
-# `network = model.original_model` is the model inside, and `network(ids).logits` are its logits.
-# `network.get_submodule(name)` is the module that mixes the heads of a layer: its input has the shape [batch, pos, heads * d_head], in which head 0 comes first, then head 1 and so on.
+# The model inside is `model.original_model`; called with token ids it returns something that has `logits`.
+# Its `get_submodule(name)` is the module that mixes the heads of a layer: its input has the shape [batch, pos, heads * d_head], in which head 0 comes first, then head 1 and so on.
 #
 # **Goal.** The logits on x_orig, at all positions of each prompt up to its END, with one head at one position of each prompt as it is on x_new.
 #
