@@ -42,3 +42,37 @@ def patch_by_hooks(model, name, head, x_orig, x_new, at):
 
 # %%
 check(patch_by_hooks)
+
+
+# %% [markdown]
+# ## 3.3 Repair a mask that mixes prompts
+#
+# *Repair. Difficulty 2 of 5, importance 5, about 10 minutes, 2 points.*
+#
+# A colleague patches the word S2, which stands somewhere else in each prompt, and not in every prompt.
+# With a single prompt the numbers are right.
+# With many, each effect is a bit too large, nobody knows why, and no error is raised.
+# Find the two mistakes, and say what each of them does to a prompt before you mend it.
+#
+# **Goal.** In each prompt its own position has the new value, and all else is as it was; a prompt without the word stays as it is.
+#
+# **Out of scope.** Models: these are values that some pass has given.
+#
+# Stuck? `hint("3.3")`
+
+# %%
+def set_at(old, new, at):
+    """The values of `old`, but at one position of each prompt those of `new`.
+
+    old, new: values of two passes, tensors [batch, pos, ...]: where a head has
+    an axis of its own, there is one more.
+    at: the position in each prompt [batch], a tensor; -1 where a prompt has no such word.
+    Returns: a new tensor of the same shape.
+    """
+    found = old.clone()
+    found[:, at] = new[:, at]
+    return found
+
+
+# %%
+check(set_at)

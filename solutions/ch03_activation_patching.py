@@ -79,3 +79,52 @@ def patch_by_hooks(model, name, head, x_orig, x_new, at):
 
 # %%
 check(patch_by_hooks)
+
+# %% [markdown] exercise="3.3" kind="repair" minutes=10 difficulty=2 importance=5 points=2
+# ## 3.3 Repair a mask that mixes prompts
+#
+# A colleague patches the word S2, which stands somewhere else in each prompt, and not in every prompt.
+# With a single prompt the numbers are right.
+# With many, each effect is a bit too large, nobody knows why, and no error is raised.
+# Find the two mistakes, and say what each of them does to a prompt before you mend it.
+#
+# **Goal.** In each prompt its own position has the new value, and all else is as it was; a prompt without the word stays as it is.
+#
+# **Out of scope.** Models: these are values that some pass has given.
+#
+# **Hint 1.** With `at = [3, 5]`, which positions of prompt 0 does `found[:, at]` mean?
+#
+# **Hint 2.** Two lists as indices are read in pairs: row 0 with the first position, row 1 with the second. Which rows should be in the pairs at all?
+#
+# **Hint 3.** `rows = torch.arange(len(at))[at >= 0]`
+#
+# **Help.** It is right until a prompt lacks the word. Then its position is -1, and to Python that is the last one.
+#
+# **Help.** One prompt is patched in several places. An index `[:, at]` is a mask of columns: it has the positions of all prompts, in every prompt.
+#
+# **Another way.** A mask with a row for each prompt: `torch.arange(pos) == at[:, None]` is true at one position of each prompt, and nowhere for -1; then `torch.where`.
+
+
+# %%
+def set_at(old, new, at):
+    """The values of `old`, but at one position of each prompt those of `new`.
+
+    old, new: values of two passes, tensors [batch, pos, ...]: where a head has
+    an axis of its own, there is one more.
+    at: the position in each prompt [batch], a tensor; -1 where a prompt has no such word.
+    Returns: a new tensor of the same shape.
+    """
+    # solution
+    found = old.clone()
+    rows = torch.arange(len(at))[at >= 0]
+    found[rows, at[rows]] = new[rows, at[rows]]
+    return found
+    # instead
+    # found = old.clone()
+    # found[:, at] = new[:, at]
+    # return found
+    # end of solution
+
+
+# %%
+check(set_at)

@@ -3,6 +3,7 @@
 from exercises.checks import (
     ch01_sum,
     ch03_by_hooks,
+    ch03_positions,
     ch05_by_hooks,
     ch05_directions,
     ch05_pass_c,
@@ -19,6 +20,7 @@ from exercises.checks import (
 __all__ = [
     "ch01_sum",
     "ch03_by_hooks",
+    "ch03_positions",
     "ch05_by_hooks",
     "ch05_directions",
     "ch05_pass_c",

@@ -178,3 +178,93 @@ def put_it_into_another_run(model, name, head, x_orig, x_new, at):
     where = torch.arange(len(at)), at, columns(model, head)
     by_two_hooks(model, name, x_orig, x_new, where)
     return model.original_model(x_orig).logits
+
+
+# ---- 3.3 a mask that mixes prompts ----
+
+
+@right("3.3")
+def with_one_mask(old, new, at):
+    here = torch.arange(old.shape[1])[None] == at[:, None]
+    return torch.where(here.reshape(here.shape + (1,) * (old.ndim - 2)), new, old)
+
+
+@right("3.3")
+def one_prompt_after_another(old, new, at):
+    rows = []
+    for one, other, place in zip(old, new, at.tolist(), strict=True):
+        rows.append(
+            one if place < 0 else torch.cat([one[:place], other[place, None], one[place + 1 :]])
+        )
+    return torch.stack(rows)
+
+
+@wrong("3.3", "-1 means that in Python")
+def forgot_who_lacks_it(old, new, at):
+    rows, found = torch.arange(len(at)), old.clone()
+    found[rows, at] = new[rows, at]
+    return found
+
+
+@wrong("3.3", "every prompt that has the word is patched at the positions of all prompts")
+def only_the_rows_that_have_it(old, new, at):
+    found = old.clone()
+    for row in range(len(at)):
+        if at[row] >= 0:
+            found[row, at[at >= 0]] = new[row, at[at >= 0]]
+    return found
+
+
+@wrong("3.3", "every prompt is patched at the positions of all prompts")
+def left_out_those_that_lack_it(old, new, at):
+    found, places = old.clone(), at[at >= 0]
+    found[:, places] = new[:, places]
+    return found
+
+
+@wrong("3.3", "a word at position 0 counts as missing")
+def more_than_zero(old, new, at):
+    found, rows = old.clone(), (at > 0).nonzero()[:, 0]
+    found[rows, at[rows]] = new[rows, at[rows]]
+    return found
+
+
+@wrong("3.3", "a prompt without the word is patched at position 0")
+def clamped(old, new, at):
+    rows, found = torch.arange(len(at)), old.clone()
+    found[rows, at.clamp(min=0)] = new[rows, at.clamp(min=0)]
+    return found
+
+
+@wrong("3.3", "at the position of the first prompt")
+def took_the_first_position(old, new, at):
+    found = old.clone()
+    if at[0] >= 0:
+        found[:, at[0]] = new[:, at[0]]
+    return found
+
+
+@wrong("3.3", "changed its argument old in place")
+def wrote_into_old(old, new, at):
+    rows = torch.arange(len(at))[at >= 0]
+    old[rows, at[rows]] = new[rows, at[rows]]
+    return old
+
+
+@wrong("3.3", "changed its argument at in place")
+def wrote_into_the_positions(old, new, at):
+    found = with_one_mask(old, new, at)
+    at[at < 0] = 0
+    return found
+
+
+@wrong("3.3", "your line")
+def counted_on_three_axes(old, new, at):
+    here = torch.arange(old.shape[1])[None, :, None] == at[:, None, None]
+    assert old.ndim == 3
+    return torch.where(here, new, old)
+
+
+@wrong("3.3", "only the prompts that have the word are returned")
+def dropped_the_others(old, new, at):
+    return with_one_mask(old, new, at)[at >= 0]
