@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mutants.ch01_sum
 import mutants.ch03_activation_patching
+import mutants.ch04_causal_tracing
 import mutants.ch05_by_hooks
 import mutants.ch05_four_passes
 import mutants.ch06_choosing_receivers
