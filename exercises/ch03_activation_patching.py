@@ -6,6 +6,8 @@
 # In their prompts x_orig and x_new differ in every token, and a label stands somewhere else in each prompt.
 
 # %%
+from itertools import combinations
+
 import torch
 
 from exercises import check, hint
@@ -76,3 +78,36 @@ def set_at(old, new, at):
 
 # %%
 check(set_at)
+
+
+# %% [markdown]
+# ## 3.4 How many heads must be patched?
+#
+# *Implement. Difficulty 3 of 5, importance 4, about 25 minutes, 4 points.*
+#
+# One head of `toy("and")` is enough to break it, and one head is not enough to bring it back.
+# Ask that of any gate: which are the smallest sets of heads that, patched together, change the output?
+# Noising starts from the clean run and gives the heads of a set their corrupt values; it succeeds if the output becomes 0.
+# Denoising starts from the corrupt run and gives them their clean values; it succeeds if the output becomes 1.
+#
+# **Goal.** For each direction *all* sets of the smallest size that succeeds.
+#
+# **Out of scope.** Speed: no gate has more than four heads. Models: a gate is given as the table of its outputs.
+#
+# Stuck? `hint("3.4")`
+
+# %%
+def smallest_sets(gate, clean, corrupt):
+    """The smallest sets of heads that break the gate in noising, and restore it in denoising.
+
+    gate: its output, 0 or 1, for the values of all heads: {(1, 1): 1, (1, 0): 0, ...}.
+    clean, corrupt: the values of the heads in the two runs, tuples of 0 and 1. The
+    output is 1 in the clean run and 0 in the corrupt one.
+    Returns: {"noising": sets, "denoising": sets}, where sets are a list of lists of the
+    numbers of heads (from 0 on), in any order.
+    """
+    raise NotImplementedError("3.4 is not written yet")
+
+
+# %%
+check(smallest_sets)

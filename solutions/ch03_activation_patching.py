@@ -14,6 +14,8 @@
 # In their prompts x_orig and x_new differ in every token, and a label stands somewhere else in each prompt.
 
 # %%
+from itertools import combinations
+
 import torch
 
 from exercises import check, hint
@@ -128,3 +130,58 @@ def set_at(old, new, at):
 
 # %%
 check(set_at)
+
+# %% [markdown] exercise="3.4" kind="implement" minutes=25 difficulty=3 importance=4 points=4
+# ## 3.4 How many heads must be patched?
+#
+# One head of `toy("and")` is enough to break it, and one head is not enough to bring it back.
+# Ask that of any gate: which are the smallest sets of heads that, patched together, change the output?
+# Noising starts from the clean run and gives the heads of a set their corrupt values; it succeeds if the output becomes 0.
+# Denoising starts from the corrupt run and gives them their clean values; it succeeds if the output becomes 1.
+#
+# **Goal.** For each direction *all* sets of the smallest size that succeeds.
+#
+# **Out of scope.** Speed: no gate has more than four heads. Models: a gate is given as the table of its outputs.
+#
+# **Hint 1.** In an OR of two ones, what is the smallest set in noising, and what are the smallest sets in denoising?
+#
+# **Hint 2.** Try all sets of one head; if none succeeds, all sets of two, and so on. Stop at the size at which some succeed.
+#
+# **Hint 3.** `combinations(range(n), size)` gives every set of a size once, in order; `tuple(other[i] if i in chosen else base[i] for i in range(n))` is the key of the table.
+#
+# **Help.** I flip a bit and get sets that the check does not have. A head whose clean and corrupt values are equal stays as it is when it is patched.
+#
+# **Help.** Noising and denoising give me the same sets. Both start from the same run: in denoising it is the corrupt one that is patched.
+#
+# **Another way.** To noise some heads is to denoise all the others: both runs have the same values. So one table of all mixed runs has the answer to both questions.
+
+
+# %%
+def smallest_sets(gate, clean, corrupt):
+    """The smallest sets of heads that break the gate in noising, and restore it in denoising.
+
+    gate: its output, 0 or 1, for the values of all heads: {(1, 1): 1, (1, 0): 0, ...}.
+    clean, corrupt: the values of the heads in the two runs, tuples of 0 and 1. The
+    output is 1 in the clean run and 0 in the corrupt one.
+    Returns: {"noising": sets, "denoising": sets}, where sets are a list of lists of the
+    numbers of heads (from 0 on), in any order.
+    """
+    # solution
+    n, found = len(clean), {"noising": [], "denoising": []}
+    for way, base, other, goal in (
+        ("noising", clean, corrupt, 0),
+        ("denoising", corrupt, clean, 1),
+    ):
+        for size in range(1, n + 1):
+            for chosen in combinations(range(n), size):
+                mixed = tuple(other[i] if i in chosen else base[i] for i in range(n))
+                if gate[mixed] == goal:
+                    found[way].append(list(chosen))
+            if found[way]:
+                break
+    return found
+    # end of solution
+
+
+# %%
+check(smallest_sets)

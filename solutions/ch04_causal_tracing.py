@@ -68,3 +68,101 @@ def noisy_runs(model, tokens, noise):
 
 # %%
 check(noisy_runs)
+
+# %% [markdown] exercise="4.2" kind="implement" minutes=25 difficulty=3 importance=4 points=4
+# ## 4.2 Ten layers, or which ten?
+#
+# Restore what the MLPs, or the attention, of several neighbouring layers write at one word: a window, named after its middle layer.
+# A window of an odd size reaches as far down as up.
+# One of an even size cannot, and there are two conventions: the *paper* of Meng et al. reaches one layer further up than down (ten layers: from 4 below to 5 above), their *code* one layer further down than up (5 below, 4 above).
+# At both ends of the model a window is cut off.
+# `noisy` are the token embeddings with the noise in them, as the corrupted run has them.
+#
+# **Goal.** The logits at END of the corrupted run with the window restored, at the word that `at` names, to its values in the clean run.
+#
+# **Out of scope.** `windows` and `causal_trace`: use `run` alone.
+#
+# **Hint 1.** How many layers are below the middle in a window of four, in the paper and in the code?
+#
+# **Hint 2.** Two runs: a clean one that reads the nodes of the window, and one that writes `noisy` to `embed` and what was read to those nodes.
+#
+# **Hint 3.** `range(model.cfg.n_layers)[max(0, middle - below) : middle + above + 1]`
+#
+# **Help.** I have one layer too many, or too few. The size counts the middle layer too: `below + 1 + above` is the size.
+#
+# **Help.** It is wrong only near layer 0. A slice that begins at -1 begins at the *last* layer.
+#
+# **Another way.** Ask of each layer of the model whether it is inside: `-below <= layer - middle <= above`; then no end needs care.
+
+
+# %%
+def restored_window(model, tokens, noisy, kind, at, middle, size, version):
+    """The logits at END of the corrupted run in which a window of layers is restored.
+
+    noisy: the token embeddings of the corrupted run [batch, pos, d_model].
+    kind: what is restored, "mlp_out" or "attn_out". at: the label of the word.
+    middle: the layer after which the window is named. size: layers in a window that
+    is not cut off. version: "paper" or "code", see above.
+    Returns: a tensor [batch, vocab].
+    """
+    # solution
+    below, above = (size - 1) // 2, size // 2
+    if version == "code":
+        below, above = above, below
+    layers = range(model.cfg.n_layers)[max(0, middle - below) : middle + above + 1]
+    nodes = [Node(kind, layer, at=at) for layer in layers]
+    clean = run(model, tokens, reads=nodes)
+    writes = {Node("embed"): noisy} | {node: clean[node] for node in nodes}
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+    # end of solution
+
+
+# %%
+check(restored_window)
+
+# %% [markdown] exercise="4.3" kind="implement" minutes=20 difficulty=3 importance=4 points=3
+# ## 4.3 Severed
+#
+# Restore the state at one word after one layer, in the corrupted run.
+# Some of what comes back goes through the MLPs at that word in the layers above.
+# How much comes back without them?
+# *Sever* them: hold every MLP at that word (or every attention, whatever `kind` says) at its value in the corrupted run, the *same* corrupted run, while the state is restored.
+#
+# **Goal.** The logits at END of the corrupted run, with the state restored and the modules severed.
+#
+# **Out of scope.** New noise in the second pass, as the published code has it. `causal_trace`: use `run` alone.
+#
+# **Hint 1.** From which of the three runs (clean, corrupted, restored) is the state, and from which are the modules?
+#
+# **Hint 2.** Three passes: one without changes, one that writes `noisy` alone, and one that writes `noisy`, the state and the modules.
+#
+# **Hint 3.** `Node(kind, i, at=at) for i in range(model.cfg.n_layers)` are the modules of all layers at that word.
+#
+# **Help.** I get the corrupted logits back. The modules are severed, and the state is not restored; or what you restored is the state of the corrupted run.
+#
+# **Help.** I get too little back. Did you sever at all positions? Other words may hear of the state, and their MLPs may use it.
+#
+# **Another way.** In the layers up to that of the state a module computes its corrupted value by itself, so it is enough to sever the layers above.
+
+
+# %%
+def severed(model, tokens, noisy, layer, at, kind):
+    """The logits at END of the corrupted run, with one state restored and modules severed.
+
+    noisy: the token embeddings of the corrupted run [batch, pos, d_model].
+    layer, at: the state is that after this layer (resid_post), at this label.
+    kind: what is severed in all layers at this label, "mlp_out" or "attn_out".
+    Returns: a tensor [batch, vocab].
+    """
+    # solution
+    state, corrupted = Node("resid_post", layer, at=at), {Node("embed"): noisy}
+    modules = [Node(kind, i, at=at) for i in range(model.cfg.n_layers)]
+    clean = run(model, tokens, reads=[state])
+    low = run(model, tokens, reads=modules, writes=corrupted)
+    writes = corrupted | {node: low[node] for node in modules} | {state: clean[state]}
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+    # end of solution
+
+
+# %%
+check(severed)

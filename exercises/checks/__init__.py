@@ -3,8 +3,10 @@
 from exercises.checks import (
     ch01_sum,
     ch03_by_hooks,
+    ch03_gates,
     ch03_positions,
     ch04_noise,
+    ch04_restored,
     ch05_by_hooks,
     ch05_directions,
     ch05_pass_c,
@@ -21,8 +23,10 @@ from exercises.checks import (
 __all__ = [
     "ch01_sum",
     "ch03_by_hooks",
+    "ch03_gates",
     "ch03_positions",
     "ch04_noise",
+    "ch04_restored",
     "ch05_by_hooks",
     "ch05_directions",
     "ch05_pass_c",

@@ -268,3 +268,115 @@ def counted_on_three_axes(old, new, at):
 @wrong("3.3", "only the prompts that have the word are returned")
 def dropped_the_others(old, new, at):
     return with_one_mask(old, new, at)[at >= 0]
+
+
+# ---- 3.4 how many heads must be patched ----
+
+
+def tried(gate, base, other, goal, least=1):
+    """Size -> the sets of that size that reach the goal."""
+    n, found = len(base), {}
+    for bits in range(2**n):
+        chosen = [i for i in range(n) if bits >> i & 1]
+        mixed = tuple(other[i] if i in chosen else base[i] for i in range(n))
+        if gate[mixed] == goal and len(chosen) >= least:
+            found.setdefault(len(chosen), []).append(chosen)
+    return found
+
+
+def both_ways(gate, clean, corrupt, pick=min):
+    down, up = tried(gate, clean, corrupt, 0), tried(gate, corrupt, clean, 1)
+    return {"noising": down[pick(down)], "denoising": up[pick(up)]}
+
+
+@right("3.4")
+def from_one_table_of_mixed_runs(gate, clean, corrupt):
+    """What is noised is what is not denoised."""
+    n, runs = len(clean), []
+    for bits in range(2**n):
+        kept = {i for i in range(n) if bits >> i & 1}
+        runs.append((kept, tuple(clean[i] if i in kept else corrupt[i] for i in range(n))))
+    up = [tuple(sorted(kept)) for kept, mixed in runs if gate[mixed]]
+    down = [tuple(sorted(set(range(n)) - kept)) for kept, mixed in runs if not gate[mixed]]
+    found = {}
+    for way, sets in (("noising", down), ("denoising", up)):
+        found[way] = tuple(one for one in sets if len(one) == min(map(len, sets)))
+    return found
+
+
+@wrong("3.4", "a patched head is flipped")
+def flipped_them(gate, clean, corrupt):
+    found = {}
+    for way, base, goal in (("noising", clean, 0), ("denoising", corrupt, 1)):
+        found[way] = min(tried(gate, base, [1 - bit for bit in base], goal).items())[1]
+    return found
+
+
+@wrong("3.4", "only single heads are tried")
+def one_head_at_a_time(gate, clean, corrupt):
+    down, up = tried(gate, clean, corrupt, 0), tried(gate, corrupt, clean, 1)
+    return {"noising": down.get(1, []), "denoising": up.get(1, [])}
+
+
+@wrong("3.4", "noising and denoising have changed places")
+def mixed_up_the_directions(gate, clean, corrupt):
+    found = both_ways(gate, clean, corrupt)
+    return {"noising": found["denoising"], "denoising": found["noising"]}
+
+
+@wrong("3.4", "both directions start from the clean run")
+def always_from_the_clean_run(gate, clean, corrupt):
+    return dict.fromkeys(("noising", "denoising"), both_ways(gate, clean, corrupt)["noising"])
+
+
+@wrong("3.4", "sets of all sizes are returned")
+def returned_all_that_work(gate, clean, corrupt):
+    down, up = tried(gate, clean, corrupt, 0), tried(gate, corrupt, clean, 1)
+    ways = {"noising": down, "denoising": up}
+    return {way: [one for sets in of.values() for one in sets] for way, of in ways.items()}
+
+
+@wrong("3.4", "that needs all its heads")
+def sets_without_smaller_ones_in_them(gate, clean, corrupt):
+    found = {}
+    for way, sets in returned_all_that_work(gate, clean, corrupt).items():
+        found[way] = [s for s in sets if not any(set(t) < set(s) for t in sets)]
+    return found
+
+
+@wrong("3.4", "only the first of the smallest sets")
+def returned_the_first(gate, clean, corrupt):
+    return {way: [min(sets)] for way, sets in both_ways(gate, clean, corrupt).items()}
+
+
+@wrong("3.4", "a patched head is set to 0")
+def removed_the_heads(gate, clean, corrupt):
+    zero = [0] * len(clean)
+    found = {}
+    for way, base, goal in (("noising", clean, 0), ("denoising", corrupt, 1)):
+        sets = tried(gate, base, zero, goal)
+        found[way] = sets[min(sets)] if sets else []
+    return found
+
+
+@wrong("3.4", "sets of three heads and more are not tried")
+def at_most_pairs(gate, clean, corrupt):
+    found = {}
+    for way, sets in both_ways(gate, clean, corrupt).items():
+        found[way] = sets if len(sets[0]) < 3 else []
+    return found
+
+
+@wrong("3.4", "heads are counted from 1")
+def counted_from_one(gate, clean, corrupt):
+    found = both_ways(gate, clean, corrupt)
+    return {way: [[i + 1 for i in one] for one in sets] for way, sets in found.items()}
+
+
+@wrong("3.4", "expected")
+def knows_only_and_and_or(gate, clean, corrupt):
+    n = range(len(clean))
+    single, every = [[i] for i in n], [list(n)]
+    if sum(gate.values()) == 1:
+        return {"noising": single, "denoising": every}
+    return {"noising": every, "denoising": single}

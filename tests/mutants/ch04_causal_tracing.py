@@ -126,3 +126,168 @@ def read_the_padding(model, tokens, noise):
 def wrote_into_the_noise(model, tokens, noise):
     noise[:, ~inside(tokens)] = 0
     return runs(model, tokens, noise)
+
+
+# ---- 4.2 a window ----
+
+
+def window(model, tokens, noisy, kind, at, layers, **other):
+    """A run with some layers restored. other: what a wrong answer does differently."""
+    nodes = [f"{i}.{kind}@{at}" for i in layers]
+    clean = run(model, tokens, reads=nodes, writes=other.get("source"))
+    writes = other.get("base", {"embed": noisy}) | dict(clean)
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+def reach(size, version):
+    """How many layers below the middle, and how many above."""
+    return (size // 2, (size - 1) // 2) if version == "code" else ((size - 1) // 2, size // 2)
+
+
+def about(model, middle, below, above):
+    return [i for i in range(model.cfg.n_layers) if middle - below <= i <= middle + above]
+
+
+@right("4.2")
+def layer_by_layer(model, tokens, noisy, kind, at, middle, size, version):
+    low = middle - size // 2 + (size % 2 == 0 and version == "paper")
+    layers = {layer for layer in range(low, low + size) if layer in range(model.cfg.n_layers)}
+    return window(model, tokens, noisy, kind, at, sorted(layers, reverse=True))
+
+
+@wrong("4.2", "it is the code's window, whatever the version")
+def as_the_code(model, tokens, noisy, kind, at, middle, size, version):
+    layers = range(max(0, middle - size // 2), min(model.cfg.n_layers, middle - (-size // 2)))
+    return window(model, tokens, noisy, kind, at, layers)
+
+
+@wrong("4.2", "have changed places")
+def the_versions_exchanged(model, tokens, noisy, kind, at, middle, size, version):
+    above, below = reach(size, version)
+    return window(model, tokens, noisy, kind, at, about(model, middle, below, above))
+
+
+@wrong("4.2", "is one layer too large")
+def the_same_on_both_sides(model, tokens, noisy, kind, at, middle, size, version):
+    layers = about(model, middle, size // 2, size // 2)
+    return window(model, tokens, noisy, kind, at, layers)
+
+
+@wrong("4.2", "the last layer of the window is left out")
+def forgot_the_end_of_a_range(model, tokens, noisy, kind, at, middle, size, version):
+    below, above = reach(size, version)
+    return window(model, tokens, noisy, kind, at, about(model, middle, below, above - 1))
+
+
+@wrong("4.2", "so that it keeps its size")
+def moved_it_inside(model, tokens, noisy, kind, at, middle, size, version):
+    below, _ = reach(size, version)
+    low = max(0, min(middle - below, model.cfg.n_layers - size))
+    layers = range(low, min(low + size, model.cfg.n_layers))
+    return window(model, tokens, noisy, kind, at, layers)
+
+
+@wrong("4.2", "a slice that begins below 0")
+def sliced_from_below_zero(model, tokens, noisy, kind, at, middle, size, version):
+    below, above = reach(size, version)
+    layers = range(model.cfg.n_layers)[middle - below : middle + above + 1]
+    return window(model, tokens, noisy, kind, at, layers)
+
+
+@wrong("4.2", "the middle layer alone")
+def one_layer(model, tokens, noisy, kind, at, middle, size, version):
+    return window(model, tokens, noisy, kind, at, [middle])
+
+
+@wrong("4.2", "comes from the corrupted run")
+def restored_nothing_new(model, tokens, noisy, kind, at, middle, size, version):
+    layers = about(model, middle, *reach(size, version))
+    return window(model, tokens, noisy, kind, at, layers, source={"embed": noisy})
+
+
+@wrong("4.2", "in the clean run, and not in the corrupted one")
+def forgot_the_noise(model, tokens, noisy, kind, at, middle, size, version):
+    layers = about(model, middle, *reach(size, version))
+    return window(model, tokens, noisy, kind, at, layers, source={"embed": noisy}, base={})
+
+
+@wrong("4.2", "every position is restored")
+def restored_everywhere(model, tokens, noisy, kind, at, middle, size, version):
+    layers = about(model, middle, *reach(size, version))
+    nodes = [f"{i}.{kind}" for i in layers]
+    writes = {"embed": noisy} | dict(run(model, tokens, reads=nodes))
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+@wrong("4.2", "the MLPs are restored, whatever is asked for")
+def only_ever_mlps(model, tokens, noisy, kind, at, middle, size, version):
+    layers = about(model, middle, *reach(size, version))
+    return window(model, tokens, noisy, "mlp_out", at, layers)
+
+
+# ---- 4.3 severed ----
+
+
+def cut(model, tokens, noisy, layer, at, kind, **other):
+    base = {"embed": noisy}
+    state, where = f"{layer}.resid_post@{at}", other.get("where", f"@{at}")
+    modules = [f"{i}.{kind}{where}" for i in other.get("layers", range(model.cfg.n_layers))]
+    held = dict(run(model, tokens, reads=modules, writes=other.get("source", base)))
+    restored = dict(run(model, tokens, reads=[state], writes=other.get("state_of")))
+    writes = other.get("base", base) | held | restored
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+@right("4.3")
+def only_the_layers_above(model, tokens, noisy, layer, at, kind):
+    layers = range(layer + 1, model.cfg.n_layers)
+    return cut(model, tokens, noisy, layer, at, kind, layers=layers)
+
+
+@wrong("4.3", "at their values in the clean run")
+def held_at_the_clean_values(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, source={})
+
+
+@wrong("4.3", "the modules are severed at all positions")
+def cut_everywhere(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, where="")
+
+
+@wrong("4.3", "only the layer above the state is severed")
+def cut_the_next_layer(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, layers=[layer + 1])
+
+
+@wrong("4.3", "only the layers up to the state are severed")
+def cut_below(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, layers=range(layer + 1))
+
+
+@wrong("4.3", "the MLPs are severed, whatever is asked for")
+def only_cut_mlps(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, "mlp_out")
+
+
+@wrong("4.3", "nothing is restored")
+def restored_the_corrupted_state(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, state_of={"embed": noisy})
+
+
+@wrong("4.3", "nothing is severed")
+def cut_in_another_run(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, layers=[0])
+
+
+@wrong("4.3", "and not in the corrupted one")
+def cut_in_the_clean_run(model, tokens, noisy, layer, at, kind):
+    return cut(model, tokens, noisy, layer, at, kind, base={})
+
+
+@wrong("4.3", "the state before the layer is restored")
+def one_layer_early(model, tokens, noisy, layer, at, kind):
+    base, state = {"embed": noisy}, f"{layer}.resid_pre@{at}"
+    modules = [f"{i}.{kind}@{at}" for i in range(model.cfg.n_layers)]
+    writes = base | dict(run(model, tokens, reads=modules, writes=base))
+    writes |= dict(run(model, tokens, reads=[state]))
+    return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
