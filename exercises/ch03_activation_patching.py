@@ -14,6 +14,38 @@ from exercises import check, hint
 
 
 # %% [markdown]
+# ## 3.1 Shares of the answer
+#
+# *Implement. Difficulty 2 of 5, importance 4, about 20 minutes, 3 points.*
+#
+# The last state of the residual stream is a sum: of the embedding, and of what every head and every MLP wrote.
+# SmolLM2 divides it by its size (the root of the mean of its squares), multiplies each coordinate with a gain, and then takes the product with a column of the unembedding for each token.
+# Write direct logit attribution: what does each part add to the logit difference, answer minus foil?
+# Nobody tells you whether it is right but the sum: the shares of all parts together are the logit difference itself.
+#
+# **Goal.** One share for each part and prompt, in logits.
+#
+# **Out of scope.** Norms that also subtract a mean, as in GPT-2. Models: what the parts wrote is given.
+#
+# Stuck? `hint("3.1")`
+
+# %%
+def shares(written, gain, unembed, answer, foil):
+    """What each part adds to the logit difference.
+
+    written: what each part wrote at END, a tensor [part, batch, d_model]; the last
+    state is their sum. gain: of the last norm [d_model].
+    unembed: [d_model, vocab]. answer, foil: token ids [batch].
+    Returns: a tensor [part, batch].
+    """
+    raise NotImplementedError("3.1 is not written yet")
+
+
+# %%
+check(shares)
+
+
+# %% [markdown]
 # ## 3.2 One patch, for many prompts
 #
 # *Implement. Difficulty 3 of 5, importance 5, about 25 minutes, 4 points.*

@@ -20,6 +20,50 @@ import torch
 
 from exercises import check, hint
 
+# %% [markdown] exercise="3.1" kind="implement" minutes=20 difficulty=2 importance=4 points=3
+# ## 3.1 Shares of the answer
+#
+# The last state of the residual stream is a sum: of the embedding, and of what every head and every MLP wrote.
+# SmolLM2 divides it by its size (the root of the mean of its squares), multiplies each coordinate with a gain, and then takes the product with a column of the unembedding for each token.
+# Write direct logit attribution: what does each part add to the logit difference, answer minus foil?
+# Nobody tells you whether it is right but the sum: the shares of all parts together are the logit difference itself.
+#
+# **Goal.** One share for each part and prompt, in logits.
+#
+# **Out of scope.** Norms that also subtract a mean, as in GPT-2. Models: what the parts wrote is given.
+#
+# **Hint 1.** If every part is divided by a number of its own, do the shares still add up to the whole?
+#
+# **Hint 2.** There is one size for each prompt, that of the sum over all parts. Divide every part of the prompt by it.
+#
+# **Hint 3.** `direction = (unembed[:, answer] - unembed[:, foil]).T`, of the shape [batch, d_model], times `gain`.
+#
+# **Help.** Large parts get no larger shares than small ones. Then each was divided by its own size, and all were equally long.
+#
+# **Help.** With one prompt it is right. Each prompt has its own answer, foil and size: look at which axis is the batch.
+#
+# **Another way.** Compute the logit difference with every part in it and again with one part's vector taken out *after* the division: the two differ by its share.
+
+
+# %%
+def shares(written, gain, unembed, answer, foil):
+    """What each part adds to the logit difference.
+
+    written: what each part wrote at END, a tensor [part, batch, d_model]; the last
+    state is their sum. gain: of the last norm [d_model].
+    unembed: [d_model, vocab]. answer, foil: token ids [batch].
+    Returns: a tensor [part, batch].
+    """
+    # solution
+    size = written.sum(0).pow(2).mean(-1).sqrt()  # [batch]
+    direction = (unembed[:, answer] - unembed[:, foil]).T * gain  # [batch, d_model]
+    return (written * direction).sum(-1) / size
+    # end of solution
+
+
+# %%
+check(shares)
+
 # %% [markdown] exercise="3.2" kind="implement" minutes=25 difficulty=3 importance=5 points=4
 # ## 3.2 One patch, for many prompts
 #

@@ -2,9 +2,11 @@
 
 from exercises.checks import (
     ch01_sum,
+    ch02_pairs,
     ch03_by_hooks,
     ch03_gates,
     ch03_positions,
+    ch03_shares,
     ch04_noise,
     ch04_restored,
     ch05_by_hooks,
@@ -22,9 +24,11 @@ from exercises.checks import (
 
 __all__ = [
     "ch01_sum",
+    "ch02_pairs",
     "ch03_by_hooks",
     "ch03_gates",
     "ch03_positions",
+    "ch03_shares",
     "ch04_noise",
     "ch04_restored",
     "ch05_by_hooks",

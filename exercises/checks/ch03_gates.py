@@ -18,6 +18,8 @@ def _drawn(random: Random) -> Iterator[Case]:
         yield _case(random, 3, lambda on: sum(on) >= 2)
         yield _case(random, 3, lambda on: (on[0] and on[1]) or on[2])
         yield _case(random, 4, lambda on: (on[0] or on[1]) and on[2], idle=1)
+        yield _case(random, 4, random.choice((all, any)))
+        yield _case(random, 3, all, idle=1)
         yield _any_gate(random, 3)
         yield _any_gate(random, 4)
         yield _any_gate(random, 4, idle=1)
@@ -26,7 +28,7 @@ def _drawn(random: Random) -> Iterator[Case]:
 def _case(random: Random, n: int, output: Callable[[list[bool]], Any], idle: int = 0) -> Case:
     """A gate of what is as in the clean run; in which order its heads come is drawn.
 
-    idle: heads that do not take part, and have one value in both runs.
+    idle: heads that have one value in both runs.
     """
     clean = tuple(random.randint(0, 1) for _ in range(n))
     order = random.sample(range(n), n)
@@ -70,14 +72,12 @@ def _sorted(sets: Any) -> Any:
 
 @check(
     _drawn,
-    8,
+    10,
     advice="Write out the mixed run of one set: the value of each head, and the output.",
     tidy=_in_order,
 )
 def smallest_sets(gate, clean, corrupt, *, slip):
     n = len(clean)
-    if slip("a patched head is flipped; it gets its value of the other run"):
-        clean, corrupt = _flipping(clean, corrupt)
     found = {}
     for way, base, other, goal in (
         ("noising", clean, corrupt, 0),
@@ -91,6 +91,8 @@ def smallest_sets(gate, clean, corrupt, *, slip):
             base, other, goal = corrupt, clean, 1
         if slip("it is asked where the output stays as it was, and not where it changes"):
             goal = 1 - goal
+        if slip("a patched head is flipped; it gets its value of the other run"):
+            other = tuple(1 - bit for bit in base)
         if slip("a patched head is set to 0; it gets its value of the other run"):
             other = (0,) * n
         if slip("a patched head is set to 1; it gets its value of the other run"):
@@ -106,11 +108,6 @@ def smallest_sets(gate, clean, corrupt, *, slip):
     if slip("the size of the sets is returned, and not the sets"):
         return {way: len(sets[0]) for way, sets in found.items()}
     return found
-
-
-def _flipping(clean: Bits, corrupt: Bits) -> tuple[Any, Any]:
-    """Runs in which every head differs: what a flip makes of either."""
-    return clean, tuple(1 - bit for bit in clean)
 
 
 def _all_sets(n: int) -> Iterator[tuple[int, ...]]:

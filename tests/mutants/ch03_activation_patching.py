@@ -1,9 +1,101 @@
 """Answers to the exercises of chapter 3."""
 
+import numpy as np
 import torch
 
 from mutants.answers import right, wrong
 from pathpatch import Node, Tokens, run
+
+# ---- 3.1 shares of the answer ----
+
+
+def attributed(written, gain, unembed, answer, foil, size=None):
+    """One logit difference for each part, after a division by `size` [batch]."""
+    if size is None:
+        size = (written.sum(0) ** 2).mean(-1) ** 0.5
+    logits = written / size[..., None] * gain @ unembed  # [part, batch, vocab]
+    rows = torch.arange(len(answer))
+    return logits[:, rows, answer] - logits[:, rows, foil]
+
+
+@right("3.1")
+def with_all_logits(written, gain, unembed, answer, foil):
+    return attributed(written, gain, unembed, answer, foil)
+
+
+@right("3.1")
+def with_loops(written, gain, unembed, answer, foil):
+    rows = []
+    for part in written:
+        row = []
+        for i, (good, bad) in enumerate(zip(answer.tolist(), foil.tolist(), strict=True)):
+            state = written[:, i].sum(0)
+            apart = (unembed[:, good] - unembed[:, bad]) * gain
+            row.append(float(part[i] @ apart / (state @ state / len(state)).sqrt()))
+        rows.append(row)
+    return np.array(rows)
+
+
+@wrong("3.1", "each part is divided by its own size")
+def normed_each_part(written, gain, unembed, answer, foil):
+    size = (written**2).mean(-1) ** 0.5
+    return attributed(written, gain, unembed, answer, foil, size)
+
+
+@wrong("3.1", "the squares are summed up under the root")
+def divided_by_the_norm(written, gain, unembed, answer, foil):
+    return attributed(written, gain, unembed, answer, foil, written.sum(0).norm(dim=-1))
+
+
+@wrong("3.1", "nothing is divided by the size")
+def forgot_the_size(written, gain, unembed, answer, foil):
+    return attributed(written, gain, unembed, answer, foil, torch.ones(len(answer)))
+
+
+@wrong("3.1", "the gain is left out")
+def forgot_the_gain(written, gain, unembed, answer, foil):
+    return attributed(written, torch.ones_like(gain), unembed, answer, foil)
+
+
+@wrong("3.1", "without that of the foil")
+def only_the_answer(written, gain, unembed, answer, foil):
+    logits = written / (written.sum(0) ** 2).mean(-1)[:, None] ** 0.5 * gain @ unembed
+    return logits[:, torch.arange(len(answer)), answer]
+
+
+@wrong("3.1", "answer and foil have changed places")
+def the_other_sign(written, gain, unembed, answer, foil):
+    return attributed(written, gain, unembed, foil, answer)
+
+
+@wrong("3.1", "all prompts are divided by one size")
+def one_size(written, gain, unembed, answer, foil):
+    size = (written.sum(0) ** 2).mean() ** 0.5
+    return attributed(written, gain, unembed, answer, foil, size[None])
+
+
+@wrong("3.1", "parts and prompts have changed places")
+def the_other_way_round(written, gain, unembed, answer, foil):
+    return attributed(written, gain, unembed, answer, foil).T
+
+
+@wrong("3.1", "That is a tensor of shape")
+def all_pairs_of_prompts(written, gain, unembed, answer, foil):
+    size = (written.sum(0) ** 2).mean(-1) ** 0.5
+    return (written / size[:, None] * gain) @ (unembed[:, answer] - unembed[:, foil])
+
+
+@wrong("3.1", "the mean over d_model is subtracted")
+def as_in_gpt2(written, gain, unembed, answer, foil):
+    written = written - written.mean(-1, keepdim=True)
+    return attributed(written, gain, unembed, answer, foil)
+
+
+@wrong("3.1", "changed its argument written in place")
+def divided_in_place(written, gain, unembed, answer, foil):
+    written /= (written.sum(0) ** 2).mean(-1)[:, None] ** 0.5
+    return attributed(written, gain, unembed, answer, foil, torch.ones(len(answer)))
+
 
 # ---- 3.2 one patch, for many prompts ----
 
