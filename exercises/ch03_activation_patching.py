@@ -11,6 +11,7 @@ from itertools import combinations
 import torch
 
 from exercises import check, hint
+from pathpatch import LOGITS, Node, logit_diff, run
 
 
 # %% [markdown]
@@ -143,3 +144,32 @@ def smallest_sets(gate, clean, corrupt):
 
 # %%
 check(smallest_sets)
+
+
+# %% [markdown]
+# ## 3.5 Layers by positions
+#
+# *Implement. Difficulty 2 of 5, importance 4, about 20 minutes, 3 points.*
+#
+# The first map of the page: patch the whole residual stream at one position, after one layer, and see how the logit difference changes; then the next position, and the next layer.
+# `prompts.orig` is what is run and `prompts.new` is where the values come from, whichever of the two is the clean one.
+#
+# **Goal.** The change of the logit difference for every layer, label and prompt, in logits.
+#
+# **Out of scope.** Means over prompts: whoever draws the map takes them. `activation_sweep`: use `run` alone.
+#
+# Stuck? `hint("3.5")`
+
+# %%
+def state_map(model, prompts, labels):
+    """The change of the logit difference when one state of the residual stream is patched.
+
+    labels: a list of labels of the prompts, such as ["S2", "END"].
+    Returns: a tensor [layer, label, batch], patched minus unpatched, in logits.
+    Labels are in the order in which they are given.
+    """
+    raise NotImplementedError("3.5 is not written yet")
+
+
+# %%
+check(state_map)

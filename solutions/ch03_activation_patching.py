@@ -19,6 +19,7 @@ from itertools import combinations
 import torch
 
 from exercises import check, hint
+from pathpatch import LOGITS, Node, logit_diff, run
 
 # %% [markdown] exercise="3.1" kind="implement" minutes=20 difficulty=2 importance=4 points=3
 # ## 3.1 Shares of the answer
@@ -229,3 +230,51 @@ def smallest_sets(gate, clean, corrupt):
 
 # %%
 check(smallest_sets)
+
+# %% [markdown] exercise="3.5" kind="implement" minutes=20 difficulty=2 importance=4 points=3
+# ## 3.5 Layers by positions
+#
+# The first map of the page: patch the whole residual stream at one position, after one layer, and see how the logit difference changes; then the next position, and the next layer.
+# `prompts.orig` is what is run and `prompts.new` is where the values come from, whichever of the two is the clean one.
+#
+# **Goal.** The change of the logit difference for every layer, label and prompt, in logits.
+#
+# **Out of scope.** Means over prompts: whoever draws the map takes them. `activation_sweep`: use `run` alone.
+#
+# **Hint 1.** Which runs do not depend on layer and label, and so are made once?
+#
+# **Hint 2.** One run on x_new reads all states; one run on x_orig has the logits before; and each cell of the map is one run on x_orig that writes one state.
+#
+# **Hint 3.** `Node("resid_post", layer, at=label)` is the state after a layer, and `logit_diff(logits, prompts)` is one number for each prompt.
+#
+# **Help.** All numbers are far from 0. That is the logit difference after the patch, and not its change: take away that of x_orig without a patch.
+#
+# **Help.** The rows of the map are one layer too low. The state *before* layer 1 is that after layer 0.
+#
+# **Another way.** `activation_patch(model, prompts, nodes=[node])` for each cell: it makes the run on x_new again each time.
+
+
+# %%
+def state_map(model, prompts, labels):
+    """The change of the logit difference when one state of the residual stream is patched.
+
+    labels: a list of labels of the prompts, such as ["S2", "END"].
+    Returns: a tensor [layer, label, batch], patched minus unpatched, in logits.
+    Labels are in the order in which they are given.
+    """
+    # solution
+    layers = range(model.cfg.n_layers)
+    nodes = [[Node("resid_post", layer, at=label) for label in labels] for layer in layers]
+    new = run(model, prompts.new, reads=[node for row in nodes for node in row])
+    before = logit_diff(run(model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
+
+    def change(node):
+        logits = run(model, prompts.orig, reads=[LOGITS], writes={node: new[node]})[LOGITS]
+        return logit_diff(logits, prompts) - before
+
+    return torch.stack([torch.stack([change(node) for node in row]) for row in nodes])
+    # end of solution
+
+
+# %%
+check(state_map)

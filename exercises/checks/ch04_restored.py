@@ -31,8 +31,6 @@ def _end(model: Model, tokens: Tokens, writes: Values, slip: Slip) -> Tensor:
 
 def _compared(model: Model, tokens: Tokens, noisy: Tensor, found: Tensor, slip: Slip) -> Tensor:
     """What is returned in place of the logits of the restored run."""
-    if slip("nothing is restored: these are the logits of the corrupted run"):
-        return _end(model, tokens, {EMBED: noisy}, slip)
     if slip("these are the logits of the clean run"):
         return _end(model, tokens, {}, slip)
     if slip("the change from the corrupted run is returned, and not the logits themselves"):
@@ -136,7 +134,7 @@ def _restored(model: Model, tokens: Tokens, nodes: list[Node], noisy: Tensor, sl
         nodes = [replace(node, at=LAST) for node in nodes]
     if slip("every prompt is restored where the first one has the word"):
         nodes = [of(node) for node in nodes]
-    if slip("what is restored comes from the corrupted run"):
+    if slip("nothing is restored, or what is restored comes from the corrupted run"):
         return passed(model, tokens, {EMBED: noisy}, nodes)
     found = values(model, tokens, nodes)
     if slip("every prompt gets the clean value of the first one"):
@@ -175,8 +173,6 @@ def severed(model, tokens, noisy, layer, at, kind, *, slip):
     if slip("what the MLP of the layer writes is restored, and not the state"):
         state = [Node("mlp_out", layer, at=at)]
     restored = _restored(model, tokens, state, noisy, slip)
-    if slip("the state is not restored"):
-        restored = {}
     if slip("all is done in the clean run, and not in the corrupted one"):
         corrupted = {}
     writes = corrupted | _held(model, tokens, noisy, layer, at, kind, slip) | restored
@@ -188,12 +184,8 @@ def _held(
 ) -> Values:
     """The modules at the values at which they are held."""
     layers = list(range(model.cfg.n_layers))
-    if slip("only the layer of the state is severed"):
-        layers = [layer]
     if slip("only the layer above the state is severed"):
         layers = [i for i in layers if i == layer + 1]
-    if slip("only the layers up to the state are severed: there nothing has changed"):
-        layers = layers[: layer + 1]
     if slip("the first layer above the state is not severed"):
         layers = [i for i in layers if i != layer + 1]
     if slip("the last layer is not severed"):
@@ -214,7 +206,7 @@ def _held(
         nodes = [replace(node, at="END") for node in nodes]
     if slip("the modules of every prompt are severed where the first one has the word"):
         nodes = [of(node) for node in nodes]
-    if slip("nothing is severed"):
+    if slip("nothing is severed, or only layers up to the state: there nothing has changed"):
         return {}
     if slip("the modules are held at their values in the clean run"):
         return values(model, tokens, nodes)

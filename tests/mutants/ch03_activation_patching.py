@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from mutants.answers import right, wrong
-from pathpatch import Node, Tokens, run
+from pathpatch import LOGITS, Node, Tokens, activation_patch, logit_diff, run
 
 # ---- 3.1 shares of the answer ----
 
@@ -472,3 +472,111 @@ def knows_only_and_and_or(gate, clean, corrupt):
     if sum(gate.values()) == 1:
         return {"noising": single, "denoising": every}
     return {"noising": every, "denoising": single}
+
+
+# ---- 3.5 layers by positions ----
+
+
+def mapped(model, prompts, labels, **other):
+    """The map; other: what a wrong answer does differently."""
+    orig, new = other.get("sides", (prompts.orig, prompts.new))
+    kind, layers = other.get("kind", "resid_post"), other.get("layers", range(model.cfg.n_layers))
+    before = logit_diff(run(model, orig, reads=[LOGITS])[LOGITS], prompts)
+    found = torch.zeros(len(layers), len(labels), len(prompts), dtype=torch.float64)
+    for i, layer in enumerate(layers):
+        for k, label in enumerate(labels):
+            node = f"{layer}.{kind}{other.get('at', f'@{label}')}"
+            writes = dict(run(model, new, reads=[node]))
+            logits = run(model, orig, reads=[LOGITS], writes=writes)[LOGITS]
+            found[i, k] = logit_diff(logits, prompts) - before * other.get("minus", 1)
+    return found
+
+
+@right("3.5")
+def cell_by_cell(model, prompts, labels):
+    return mapped(model, prompts, labels)
+
+
+@right("3.5")
+def with_activation_patch_and_the_streams_before(model, prompts, labels):
+    """After layer i is before layer i + 1; the last state is patched by itself."""
+    before = logit_diff(run(model, prompts.orig, reads=["logits@END"])["logits@END"], prompts)
+    rows, top = [], model.cfg.n_layers - 1
+    for layer in range(top + 1):
+        kind = f"{layer}.resid_post" if layer == top else f"{layer + 1}.resid_pre"
+        patched = [activation_patch(model, prompts, nodes=[f"{kind}@{one}"]) for one in labels]
+        rows.append(np.stack([(logit_diff(x, prompts) - before).numpy() for x in patched]))
+    return np.stack(rows)
+
+
+@wrong("3.5", "the state before each layer")
+def one_layer_off(model, prompts, labels):
+    return mapped(model, prompts, labels, kind="resid_pre")
+
+
+@wrong("3.5", "x_orig and x_new have changed places")
+def patched_the_other_run(model, prompts, labels):
+    return mapped(model, prompts, labels, sides=(prompts.new, prompts.orig))
+
+
+@wrong("3.5", "the clean prompt is run")
+def always_noising(model, prompts, labels):
+    sides = prompts.orig, prompts.new
+    return mapped(
+        model, prompts, labels, sides=sides[:: -1 if prompts.direction == "denoising" else 1]
+    )
+
+
+@wrong("3.5", "there are three layers")
+def three_layers(model, prompts, labels):
+    return mapped(model, prompts, labels, layers=range(min(3, model.cfg.n_layers)))
+
+
+@wrong("3.5", "after the patch, and not their change")
+def forgot_the_base(model, prompts, labels):
+    return mapped(model, prompts, labels, minus=0)
+
+
+@wrong("3.5", "the sign is turned round")
+def unpatched_minus_patched(model, prompts, labels):
+    return -mapped(model, prompts, labels)
+
+
+@wrong("3.5", "the state is patched at all positions")
+def at_every_word(model, prompts, labels):
+    return mapped(model, prompts, labels, at="")
+
+
+@wrong("3.5", "the mean over the prompts is taken")
+def took_the_mean(model, prompts, labels):
+    return mapped(model, prompts, labels).mean(-1)
+
+
+@wrong("3.5", "the labels are sorted")
+def sorted_the_labels(model, prompts, labels):
+    return mapped(model, prompts, sorted(labels))
+
+
+@wrong("3.5", "the batch comes first")
+def batch_first(model, prompts, labels):
+    return mapped(model, prompts, labels).permute(2, 0, 1)
+
+
+@wrong("3.5", "the layers that were patched before stay patched")
+def kept_the_writes(model, prompts, labels):
+    before = logit_diff(run(model, prompts.orig, reads=[LOGITS])[LOGITS], prompts)
+    found = torch.zeros(model.cfg.n_layers, len(labels), len(prompts), dtype=torch.float64)
+    for k, label in enumerate(labels):
+        writes = {}
+        for layer in range(model.cfg.n_layers):
+            writes |= run(model, prompts.new, reads=[f"{layer}.resid_post@{label}"])
+            logits = run(model, prompts.orig, reads=[LOGITS], writes=writes)[LOGITS]
+            found[layer, k] = logit_diff(logits, prompts) - before
+    return found
+
+
+@wrong("3.5", "changed its argument labels in place")
+def sorted_in_place(model, prompts, labels):
+    found = mapped(model, prompts, labels)
+    labels.reverse()
+    return found

@@ -208,7 +208,7 @@ def restored_nothing_new(model, tokens, noisy, kind, at, middle, size, version):
 @wrong("4.2", "in the clean run, and not in the corrupted one")
 def forgot_the_noise(model, tokens, noisy, kind, at, middle, size, version):
     layers = about(model, middle, *reach(size, version))
-    return window(model, tokens, noisy, kind, at, layers, source={"embed": noisy}, base={})
+    return window(model, tokens, noisy, kind, at, layers, base={})
 
 
 @wrong("4.2", "every position is restored")
@@ -259,7 +259,7 @@ def cut_the_next_layer(model, tokens, noisy, layer, at, kind):
     return cut(model, tokens, noisy, layer, at, kind, layers=[layer + 1])
 
 
-@wrong("4.3", "only the layers up to the state are severed")
+@wrong("4.3", "only layers up to the state")
 def cut_below(model, tokens, noisy, layer, at, kind):
     return cut(model, tokens, noisy, layer, at, kind, layers=range(layer + 1))
 
@@ -269,7 +269,7 @@ def only_cut_mlps(model, tokens, noisy, layer, at, kind):
     return cut(model, tokens, noisy, layer, at, "mlp_out")
 
 
-@wrong("4.3", "nothing is restored")
+@wrong("4.3", "comes from the corrupted run")
 def restored_the_corrupted_state(model, tokens, noisy, layer, at, kind):
     return cut(model, tokens, noisy, layer, at, kind, state_of={"embed": noisy})
 
