@@ -10,7 +10,7 @@
 import torch
 
 from exercises import check, hint
-from pathpatch import LOGITS, Node, run
+from pathpatch import LOGITS, Node, logit_diff, run
 
 
 # %% [markdown]
@@ -107,3 +107,39 @@ def severed(model, tokens, noisy, layer, at, kind):
 
 # %%
 check(severed)
+
+
+# %% [markdown]
+# ## 4.4 Total = direct + indirect, and which indirect
+#
+# *Implement. Difficulty 3 of 5, importance 4, about 20 minutes, 3 points.*
+#
+# Take the prompt as the cause, and some node as the mediator.
+# The *total* effect is what the change from x_orig to x_new does to the logit difference.
+# The *direct* effect is what it does while the mediator stays as it is on x_orig.
+# The *indirect* effect is what the mediator does alone: x_orig is run, and the mediator is as on x_new (noising).
+# The *restored* effect is asked as causal tracing asks it: x_new is run with the mediator as on x_orig, and this is how much comes back.
+# Write all four, and then find out which two of them add up to the total, always, and which two do so only where the mediator and the rest do not interact.
+#
+# **Goal.** Four numbers for each prompt, in logits.
+#
+# **Out of scope.** Noise: here x_new is another prompt, and `prompts.new` are its tokens.
+#
+# Stuck? `hint("4.4")`
+
+# %%
+def four_effects(model, prompts, node):
+    """Effects of the change from x_orig to x_new, in whole and through or around a mediator.
+
+    prompts: x_orig is prompts.orig, x_new is prompts.new. node: the mediator, such as "0.1@END".
+    Returns: a dict of tensors [batch], changes of the logit difference:
+    "total": x_new against x_orig; "direct": x_new with the mediator of x_orig, against x_orig;
+    "indirect": x_orig with the mediator of x_new, against x_orig; "restored": x_new against
+    x_new with the mediator of x_orig.
+    """
+
+    raise NotImplementedError("4.4 is not written yet")
+
+
+# %%
+check(four_effects)

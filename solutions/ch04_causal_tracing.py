@@ -18,7 +18,7 @@
 import torch
 
 from exercises import check, hint
-from pathpatch import LOGITS, Node, run
+from pathpatch import LOGITS, Node, logit_diff, run
 
 # %% [markdown] exercise="4.1" kind="implement" minutes=20 difficulty=2 importance=5 points=3
 # ## 4.1 Noise on the subject, and nowhere else
@@ -166,3 +166,61 @@ def severed(model, tokens, noisy, layer, at, kind):
 
 # %%
 check(severed)
+
+# %% [markdown] exercise="4.4" kind="implement" minutes=20 difficulty=3 importance=4 points=3
+# ## 4.4 Total = direct + indirect, and which indirect
+#
+# Take the prompt as the cause, and some node as the mediator.
+# The *total* effect is what the change from x_orig to x_new does to the logit difference.
+# The *direct* effect is what it does while the mediator stays as it is on x_orig.
+# The *indirect* effect is what the mediator does alone: x_orig is run, and the mediator is as on x_new (noising).
+# The *restored* effect is asked as causal tracing asks it: x_new is run with the mediator as on x_orig, and this is how much comes back.
+# Write all four, and then find out which two of them add up to the total, always, and which two do so only where the mediator and the rest do not interact.
+#
+# **Goal.** Four numbers for each prompt, in logits.
+#
+# **Out of scope.** Noise: here x_new is another prompt, and `prompts.new` are its tokens.
+#
+# **Hint 1.** There are four different runs: two prompts, each with the mediator as on either of them. Which two of the four does each effect compare?
+#
+# **Hint 2.** Call the logit difference of these runs y(prompt, mediator). The total is y(new, new) - y(orig, orig).
+#
+# **Hint 3.** `run(model, prompts.new, reads=[LOGITS], writes=run(model, prompts.orig, reads=[node]))` is used in two of the four.
+#
+# **Help.** Direct and indirect do not add up to the total, in the AND. They need not: noising and restoring a mediator are two questions, and only one of them is what is left of the total.
+#
+# **Help.** The restored effect has the wrong sign. All four have the sign of the total: what the mediator *takes part in* when x_orig becomes x_new.
+#
+# **Another way.** Subtract: the restored effect is the total minus the direct one, so that a causal trace and a direct effect are two readings of one run.
+
+
+# %%
+def four_effects(model, prompts, node):
+    """Effects of the change from x_orig to x_new, in whole and through or around a mediator.
+
+    prompts: x_orig is prompts.orig, x_new is prompts.new. node: the mediator, such as "0.1@END".
+    Returns: a dict of tensors [batch], changes of the logit difference:
+    "total": x_new against x_orig; "direct": x_new with the mediator of x_orig, against x_orig;
+    "indirect": x_orig with the mediator of x_new, against x_orig; "restored": x_new against
+    x_new with the mediator of x_orig.
+    """
+
+    # solution
+    def y(tokens, mediator):
+        of = run(model, mediator, reads=[node])
+        logits = run(model, tokens, reads=[LOGITS], writes={node: of[node]})[LOGITS]
+        return logit_diff(logits, prompts)
+
+    orig, new = prompts.orig, prompts.new
+    start, end, around = y(orig, orig), y(new, new), y(new, orig)
+    return {
+        "total": end - start,
+        "direct": around - start,
+        "indirect": y(orig, new) - start,
+        "restored": end - around,
+    }
+    # end of solution
+
+
+# %%
+check(four_effects)

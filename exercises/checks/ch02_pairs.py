@@ -95,7 +95,7 @@ def pairs_for(fact, frame, names, n, random, *, slip):
     random = copy(random)  # every call of this function draws the same
     if slip("nothing is drawn for a pair by itself: all pairs have the same names"):
         drawn = random.sample(names, 5)
-        random.sample = lambda names, k: drawn  # type: ignore[method-assign]
+        random.sample = lambda names, k: drawn
     some = slip("the names of the corrupt prompt are drawn by themselves, and may be taken already")
     every = slip("each name is drawn by itself, and may be taken already")
     if slip("repetition and who have changed places"):

@@ -3,7 +3,7 @@
 import torch
 
 from mutants.answers import right, wrong
-from pathpatch import LOGITS, Tokens, run
+from pathpatch import LOGITS, Tokens, activation_patch, logit_diff, run
 
 # ---- 4.1 noise on the subject ----
 
@@ -291,3 +291,87 @@ def one_layer_early(model, tokens, noisy, layer, at, kind):
     writes = base | dict(run(model, tokens, reads=modules, writes=base))
     writes |= dict(run(model, tokens, reads=[state]))
     return run(model, tokens, reads=[LOGITS], writes=writes)[LOGITS]
+
+
+# ---- 4.4 total = direct + indirect ----
+
+
+def four_runs(model, prompts, node, sides=None):
+    """The logit difference of each prompt with the mediator of each: [prompt][mediator]."""
+    sides = sides or (prompts.orig, prompts.new)
+    of = [run(model, tokens, reads=[node]) for tokens in sides]
+    runs = [[run(model, x, reads=[LOGITS], writes=m)[LOGITS] for m in of] for x in sides]
+    return [[logit_diff(logits, prompts) for logits in row] for row in runs]
+
+
+def as_asked(model, prompts, node, **other):
+    (oo, on), (no, nn) = four_runs(model, prompts, node)
+    found = {"total": nn - oo, "direct": no - oo, "indirect": on - oo, "restored": nn - no}
+    return found | {name: change(oo, on, no, nn) for name, change in other.items()}
+
+
+@right("4.4")
+def restored_by_subtraction(model, prompts, node):
+    before, after = (
+        logit_diff(run(model, x, reads=["logits@END"])["logits@END"], prompts)
+        for x in (prompts.orig, prompts.new)
+    )
+    through = logit_diff(activation_patch(model, prompts, nodes=[node]), prompts)
+    around = logit_diff(activation_patch(model, prompts.swapped(), nodes=[node]), prompts)
+    total, direct = (after - before).numpy(), (around - before).numpy()
+    indirect = (through - before).numpy()
+    return {"restored": total - direct, "total": total, "direct": direct, "indirect": indirect}
+
+
+@wrong("4.4", "that is so without interplay")
+def direct_by_subtraction(model, prompts, node):
+    return as_asked(model, prompts, node, direct=lambda oo, on, no, nn: nn - on)
+
+
+@wrong("4.4", "the restored effect has the sign of what comes back")
+def as_it_comes_back(model, prompts, node):
+    return as_asked(model, prompts, node, restored=lambda oo, on, no, nn: no - nn)
+
+
+@wrong("4.4", "the indirect effect is taken for the restored one")
+def one_indirect_effect(model, prompts, node):
+    return as_asked(model, prompts, node, restored=lambda oo, on, no, nn: on - oo)
+
+
+@wrong("4.4", "the restored effect is taken for the indirect one")
+def whatever_is_left(model, prompts, node):
+    return as_asked(model, prompts, node, indirect=lambda oo, on, no, nn: nn - no)
+
+
+@wrong("4.4", "direct and indirect have changed places")
+def around_for_through(model, prompts, node):
+    change = {"direct": lambda oo, on, no, nn: on - oo, "indirect": lambda oo, on, no, nn: no - oo}
+    return as_asked(model, prompts, node, **change)
+
+
+@wrong("4.4", "x_orig and x_new have changed places")
+def from_new_to_orig(model, prompts, node):
+    (oo, on), (no, nn) = four_runs(model, prompts, node, (prompts.new, prompts.orig))
+    return {"total": nn - oo, "direct": no - oo, "indirect": on - oo, "restored": nn - no}
+
+
+@wrong("4.4", "the indirect effect is compared with x_new")
+def compared_with_the_wrong_run(model, prompts, node):
+    return as_asked(model, prompts, node, indirect=lambda oo, on, no, nn: on - nn)
+
+
+@wrong("4.4", "the mean over the prompts is taken")
+def took_means(model, prompts, node):
+    return {name: value.mean() for name, value in as_asked(model, prompts, node).items()}
+
+
+@wrong("4.4", "expected is a dict with the keys")
+def left_one_out(model, prompts, node):
+    found = as_asked(model, prompts, node)
+    return {name: found[name] for name in ("total", "direct", "indirect")}
+
+
+@wrong("4.4", "these are logit differences, and not their changes")
+def forgot_to_compare(model, prompts, node):
+    (_, on), (no, nn) = four_runs(model, prompts, node)
+    return {"total": nn, "direct": no, "indirect": on, "restored": no}
