@@ -31,9 +31,11 @@ from exercises import check, hint
 def pairs_for(fact, frame, names, n, random):
     """Pairs of prompts that differ in one fact.
 
-    fact: "repetition", "who" or "names", see above. frame: such as "When {0} and {1} went to the
-    store, {2} gave a drink to". names: a list of texts, at least five.
-    n: how many pairs. random: a random.Random, from which all names are drawn.
+    fact: "repetition", "who" or "names", see above. frame: such as "When
+    {0} and {1} went to the store, {2} gave a drink to". names: a list of
+    texts, at least five.
+    n: how many pairs. random: a random.Random, from which all names are
+    drawn.
     Returns: a list of n pairs (clean, corrupt) of texts.
     """
     raise NotImplementedError("2.1 is not written yet")

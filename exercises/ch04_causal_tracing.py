@@ -30,9 +30,10 @@ from pathpatch import LOGITS, Node, logit_diff, run
 
 # %%
 def noisy_runs(model, tokens, noise):
-    """The logits at END when the subject is lost in noise, for each draw of the noise.
+    """The logits at END when the subject is lost in noise, for each draw.
 
-    tokens: prompts with the labels "subject_first" and "subject_last", see above.
+    tokens: prompts with the labels "subject_first" and "subject_last", see
+    above.
     noise: [draw, batch, pos, d_model], to be added to token embeddings.
     Returns: a tensor [draw, batch, vocab].
     """
@@ -62,12 +63,13 @@ check(noisy_runs)
 
 # %%
 def restored_window(model, tokens, noisy, kind, at, middle, size, version):
-    """The logits at END of the corrupted run in which a window of layers is restored.
+    """The logits at END of the corrupted run with a window restored.
 
     noisy: the token embeddings of the corrupted run [batch, pos, d_model].
-    kind: what is restored, "mlp_out" or "attn_out". at: the label of the word.
-    middle: the layer after which the window is named. size: layers in a window that
-    is not cut off. version: "paper" or "code", see above.
+    kind: what is restored, "mlp_out" or "attn_out". at: the label of the
+    word.
+    middle: the layer after which the window is named. size: layers in a
+    window that is not cut off. version: "paper" or "code", see above.
     Returns: a tensor [batch, vocab].
     """
     raise NotImplementedError("4.2 is not written yet")
@@ -95,11 +97,13 @@ check(restored_window)
 
 # %%
 def severed(model, tokens, noisy, layer, at, kind):
-    """The logits at END of the corrupted run, with one state restored and modules severed.
+    """The logits at END, with one state restored and modules severed.
 
     noisy: the token embeddings of the corrupted run [batch, pos, d_model].
-    layer, at: the state is that after this layer (resid_post), at this label.
-    kind: what is severed in all layers at this label, "mlp_out" or "attn_out".
+    layer, at: the state is that after this layer (resid_post), at this
+    label.
+    kind: what is severed in all layers at this label, "mlp_out" or
+    "attn_out".
     Returns: a tensor [batch, vocab].
     """
     raise NotImplementedError("4.3 is not written yet")
@@ -129,13 +133,15 @@ check(severed)
 
 # %%
 def four_effects(model, prompts, node):
-    """Effects of the change from x_orig to x_new, in whole and through or around a mediator.
+    """Effects of a change of the prompt, through and around a mediator.
 
-    prompts: x_orig is prompts.orig, x_new is prompts.new. node: the mediator, such as "0.1@END".
+    prompts: x_orig is prompts.orig, x_new is prompts.new. node: the
+    mediator, such as "0.1@END".
     Returns: a dict of tensors [batch], changes of the logit difference:
-    "total": x_new against x_orig; "direct": x_new with the mediator of x_orig, against x_orig;
-    "indirect": x_orig with the mediator of x_new, against x_orig; "restored": x_new against
-    x_new with the mediator of x_orig.
+    "total": x_new against x_orig; "direct": x_new with the mediator of
+    x_orig, against x_orig;
+    "indirect": x_orig with the mediator of x_new, against x_orig;
+    "restored": x_new against x_new with the mediator of x_orig.
     """
 
     raise NotImplementedError("4.4 is not written yet")

@@ -50,8 +50,8 @@ from pathpatch import LOGITS, Node, logit_diff, run
 def shares(written, gain, unembed, answer, foil):
     """What each part adds to the logit difference.
 
-    written: what each part wrote at END, a tensor [part, batch, d_model]; the last
-    state is their sum. gain: of the last norm [d_model].
+    written: what each part wrote at END, a tensor [part, batch, d_model];
+    the last state is their sum. gain: of the last norm [d_model].
     unembed: [d_model, vocab]. answer, foil: token ids [batch].
     Returns: a tensor [part, batch].
     """
@@ -92,11 +92,13 @@ check(shares)
 
 # %%
 def patch_by_hooks(model, name, head, x_orig, x_new, at):
-    """Run x_orig with one head, at one position of each prompt, as it is on x_new.
+    """Run x_orig with one head, at one position each, as it is on x_new.
 
-    name: of a module of model.original_model, as above. head: the number of the head.
-    x_orig, x_new: token ids [batch, pos]. at: a position in each prompt [batch].
-    model.cfg.d_head is the number of values that a head has at a position.
+    name: of a module of model.original_model, as above. head: the number of
+    the head.
+    x_orig, x_new: token ids [batch, pos]. at: a position in each prompt
+    [batch]. model.cfg.d_head is the number of values that a head has at a
+    position.
     Returns: the logits, a tensor [batch, pos, vocab]. Shorter prompts are
     padded on the right; what stands there does not count.
     """
@@ -154,11 +156,12 @@ check(patch_by_hooks)
 
 # %%
 def set_at(old, new, at):
-    """The values of `old`, but at one position of each prompt those of `new`.
+    """The values of `old`, and of `new` at one position of each prompt.
 
-    old, new: values of two passes, tensors [batch, pos, ...]: where a head has
-    an axis of its own, there is one more.
-    at: the position in each prompt [batch], a tensor; -1 where a prompt has no such word.
+    old, new: values of two passes, tensors [batch, pos, ...]: where a head
+    has an axis of its own, there is one more.
+    at: the position in each prompt [batch], a tensor; -1 where a prompt has
+    no such word.
     Returns: a new tensor of the same shape.
     """
     # solution
@@ -203,13 +206,14 @@ check(set_at)
 
 # %%
 def smallest_sets(gate, clean, corrupt):
-    """The smallest sets of heads that break the gate in noising, and restore it in denoising.
+    """The smallest sets of heads that break a gate, or bring it back.
 
-    gate: its output, 0 or 1, for the values of all heads: {(1, 1): 1, (1, 0): 0, ...}.
-    clean, corrupt: the values of the heads in the two runs, tuples of 0 and 1. The
-    output is 1 in the clean run and 0 in the corrupt one.
-    Returns: {"noising": sets, "denoising": sets}, where sets are a list of lists of the
-    numbers of heads (from 0 on), in any order.
+    gate: its output, 0 or 1, for the values of all heads, such as
+    {(1, 1): 1, (1, 0): 0, (0, 1): 0, (0, 0): 0}.
+    clean, corrupt: the values of the heads in the two runs, tuples of 0
+    and 1. The output is 1 in the clean run and 0 in the corrupt one.
+    Returns: {"noising": sets, "denoising": sets}, where sets are a list of
+    lists of the numbers of heads (from 0 on), in any order.
     """
     # solution
     n, found = len(clean), {"noising": [], "denoising": []}
@@ -256,11 +260,11 @@ check(smallest_sets)
 
 # %%
 def state_map(model, prompts, labels):
-    """The change of the logit difference when one state of the residual stream is patched.
+    """The change of the logit difference when one state is patched.
 
     labels: a list of labels of the prompts, such as ["S2", "END"].
-    Returns: a tensor [layer, label, batch], patched minus unpatched, in logits.
-    Labels are in the order in which they are given.
+    Returns: a tensor [layer, label, batch], patched minus unpatched, in
+    logits. Labels are in the order in which they are given.
     """
     # solution
     layers = range(model.cfg.n_layers)

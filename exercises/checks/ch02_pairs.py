@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -16,7 +17,7 @@ from pathpatch.tasks.ioi import NAMES, PLACES, TEMPLATES, THINGS
 FACTS = ("repetition", "who", "names")
 MANY = 200  # pairs: with few names, whatever can happen by chance does
 ORDERS = ("ABBA", "BABA")
-VARIES = "not the same in all pairs"
+FEW, VARIES = 3, "not the same in all pairs"
 
 
 def _drawn(random: Random) -> Iterator[Case]:
@@ -50,8 +51,9 @@ def what_holds(case: Case, found: Any) -> Any:
         return f"a prompt that is not the frame with three names: {odd!r}"
     said: dict[str, Any] = {"pairs": len(read)}
     for k, order in enumerate(ORDERS):
-        kinds = {_kind(clean, corrupt) for clean, corrupt in read[k::2]}
-        said[f"{order}, clean / corrupt"] = "".join(kinds) if len(kinds) < 2 else VARIES
+        of_order = read[k::2]
+        said[f"{order}, clean"] = _all({_kind(clean) for clean, _ in of_order})
+        said[f"{order}, clean / corrupt"] = _all({_kind(*pair) for pair in of_order})
     said["names that are not in the list"] = sum(
         name not in names for pair in read for side in pair for name in side
     )
@@ -68,10 +70,15 @@ def _names_in(frame: str, text: Any) -> tuple[str, ...]:
     return tuple(match[f"n{i}"] for i in range(3)) if match else ()
 
 
-def _kind(clean: Sequence[str], corrupt: Sequence[str]) -> str:
-    """Both prompts with letters for names, in the order in which they come."""
-    letters = dict(zip(dict.fromkeys([*clean, *corrupt]), "ABCDEF", strict=False))
-    return " / ".join(" ".join(letters[name] for name in side) for side in (clean, corrupt))
+def _kind(*sides: Sequence[str]) -> str:
+    """Prompts with letters for names, in the order in which they come."""
+    letters = dict(zip(dict.fromkeys(chain(*sides)), "ABCDEF", strict=False))
+    return " / ".join(" ".join(letters[name] for name in side) for side in sides)
+
+
+def _all(kinds: set[str]) -> str:
+    """The few kinds that there are; which of many came up would be chance."""
+    return " or ".join(sorted(kinds)) if len(kinds) <= FEW else VARIES
 
 
 def _evenly(read: list[list[tuple[str, ...]]], names: Sequence[str]) -> bool:
