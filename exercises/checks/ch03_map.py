@@ -37,8 +37,6 @@ def state_map(model, prompts, labels, *, slip):
         orig, new = new, orig
     if prompts.direction == "denoising" and slip("the clean prompt is run, and not x_orig"):
         orig, new = new, orig
-    if slip("answer and foil have changed places"):
-        prompts = replace(prompts, answer=prompts.foil, foil=prompts.answer)
     layers, kind = list(range(model.cfg.n_layers)), "resid_post"
     if slip("the state before each layer is patched, and not that after it"):
         kind = "resid_pre"

@@ -48,8 +48,6 @@ def four_effects(model, prompts, node, *, slip):
         orig, new = new, orig
     if prompts.direction == "denoising" and slip("the clean prompt is taken for x_orig"):
         orig, new = new, orig
-    if slip("answer and foil have changed places"):
-        prompts = replace(prompts, answer=prompts.foil, foil=prompts.answer)
     if slip("the mediator is set at all positions, and not at its own"):
         node = node.everywhere()
     if slip("the mediator is set where the first prompt has its label, in all prompts"):
