@@ -12,6 +12,7 @@ logits          without a position: all positions
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import torch
@@ -48,6 +49,13 @@ class Node:
     head: int | None = None
     shared: bool = False  # head counts key/value heads, and means all query heads that read it
     at: str | int | None = None  # a position label or token index; None: all positions
+
+    def __post_init__(self) -> None:
+        for name, part in vars(self).items():
+            if not isinstance(part, str | Integral | None):
+                raise PathPatchError(
+                    f"the {name} of a node is a text, a whole number or None, got {part!r}"
+                )
 
     @staticmethod
     def parse(text: str) -> "Node":

@@ -19,6 +19,7 @@ from pathpatch.errors import PathPatchError, check_number, did_you_mean
 
 END = "END"
 FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
+OTHER = {"noising": "denoising", "denoising": "noising"}
 EMPTY = "the list of prompts is empty; give at least one pair"
 
 
@@ -51,8 +52,14 @@ class Tokens:
         return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
 
     def to(self, device: torch.device | str) -> "Tokens":
-        """The same tokens on a device. They are made on the CPU, and a pass moves its own copy."""
-        return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+        """The same tokens on a device. They are made on the CPU, and a pass moves its own copy.
+
+        Raises: PathPatchError for a device that is not there.
+        """
+        try:
+            return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+        except (RuntimeError, AssertionError) as error:
+            raise PathPatchError(f"cannot move tokens to the device {device!r}: {error}") from error
 
     def check(self, cfg: Any, longest: int | None) -> None:
         """Raises: PathPatchError for a token, or a length, that the model does not know."""
@@ -130,6 +137,9 @@ class Prompts:
     def __post_init__(self) -> None:
         if not self.pairs:
             raise PathPatchError(EMPTY)
+        if self.direction not in OTHER:
+            hint = did_you_mean(str(self.direction), OTHER)
+            raise PathPatchError(f"unknown direction {self.direction!r} of prompts; {hint}")
         ids = len(self), self.orig.ids.shape[1]
         _check_whole("the token ids of x_orig", self.orig.ids, ids)
         _check_whole("the token ids of x_new", self.new.ids, ids)
@@ -163,8 +173,7 @@ class Prompts:
 
         Answer and foil stay, so the metric keeps its meaning.
         """
-        other = {"noising": "denoising", "denoising": "noising"}[self.direction]
-        return replace(self, orig=self.new, new=self.orig, direction=other)
+        return replace(self, orig=self.new, new=self.orig, direction=OTHER[self.direction])
 
 
 def _in_range(rows: Any, n: int) -> Any:

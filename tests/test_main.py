@@ -205,6 +205,7 @@ def test_stopped_before_the_first_block_it_promises_nothing(tmp_path, file, monk
         *(("trace", option) for option in ("--draws -1", "--draws 0", "--sigmas nan")),
         *(("trace", option) for option in ("--seed -1", "--reach -1 2", "--sigmas inf")),
         *(("ioi", option) for option in ("--memory nan", "--memory 0", "--memory -1", "--seed x")),
+        *(("trace", f"{option} {'9' * 40}") for option in ("--seed", "--draws", "--reach 1")),
     ],
 )
 def test_numbers_out_of_range_are_mistakes_of_use(tmp_path, name, option, capsys):
@@ -215,6 +216,15 @@ def test_numbers_out_of_range_are_mistakes_of_use(tmp_path, name, option, capsys
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"error: argument {option.split()[0]}: it must be a " in said
     assert not (tmp_path / "out").exists()
+
+
+def test_what_ends_the_options_is_no_value(tmp_path, capsys):
+    """argparse makes an empty list of it."""
+    for name, option in (("sweep", "--at"), ("trace", "--sigmas"), ("check-prompts", "--model")):
+        with pytest.raises(SystemExit) as stop:
+            main([name, f"{option}=--"])
+        assert stop.value.code == 2
+        assert f"error: '{option}=--': -- is no value" in capsys.readouterr().err
 
 
 def test_a_bad_file_or_folder(tmp_path, file, capsys):

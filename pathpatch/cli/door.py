@@ -38,12 +38,12 @@ def at_the_door(thing: Any) -> Any:
         look = _looked_at(thing)
         setattr(sys.modules[thing.__module__], thing.__name__, look)  # where pickle finds it
         return look
-    parts = vars(thing) if inspect.isclass(thing) and thing not in WRITTEN else {}
+    parts = vars(thing) if inspect.isclass(thing) else {}
     for name, part in list(parts.items()):
         method = getattr(part, "__func__", part)  # of a static method
-        public = name == "__init__" or not (name.startswith("_") or thing in OFTEN)
+        public = thing not in WRITTEN if name == "__init__" else not name.startswith("_")
         if inspect.isfunction(method) and method not in METRICS.values() and public:
-            look = _looked_at(method, thing not in OFTEN)
+            look = _looked_at(method, first=thing not in (*WRITTEN, *OFTEN))
             setattr(thing, name, look if part is method else staticmethod(look))
     return thing
 
@@ -98,8 +98,9 @@ def _check(
 def _came(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
-    shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + (f" of shape {list(shape)}" if shape is not None else "")
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    article = "an" if name[0] in "aeiouAEIOU" or name == "ndarray" else "a"
+    return f"{article} {name}" + (f" of shape {list(shape)}" if shape is not None else "")
 
 
 def _is_plain(hint: Any) -> bool:
