@@ -34,12 +34,12 @@ from pathpatch import (
 )
 from pathpatch.effects import About
 from pathpatch.engine.blocks import about
-from pathpatch.engine.traces import Trace
+from pathpatch.engine.traces import Trace, _on_subject, _severed
 from pathpatch.forward import run
 from pathpatch.metrics import per_prompt
 from pathpatch.nodes import LOGITS, Model, Node, grid, names, node_set
 from pathpatch.prompts import Prompts
-from pathpatch.tracing import EMBED, _on_subject, _severed
+from pathpatch.tracing import EMBED
 from pathpatch.uncertainty import clusters
 
 FILE = Path(__file__).resolve().parent / "data" / "tracing_smollm2.npz"

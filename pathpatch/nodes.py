@@ -53,9 +53,7 @@ class Node:
     def __post_init__(self) -> None:
         for name, part in vars(self).items():
             if not isinstance(part, str | Integral | None):
-                raise PathPatchError(
-                    f"the {name} of a node is a text, a whole number or None, got {part!r}"
-                )
+                raise PathPatchError(f"the {name} of a node cannot be {part!r}; see Node.parse")
 
     @staticmethod
     def parse(text: str) -> "Node":

@@ -52,10 +52,7 @@ class Tokens:
         return Tokens(self.ids[rows], {k: v[rows] for k, v in self.positions.items()})
 
     def to(self, device: torch.device | str) -> "Tokens":
-        """The same tokens on a device. They are made on the CPU, and a pass moves its own copy.
-
-        Raises: PathPatchError for a device that is not there.
-        """
+        """The same tokens on a device. They are made on the CPU, and a pass moves its own copy."""
         try:
             return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
         except (RuntimeError, AssertionError) as error:
@@ -138,13 +135,18 @@ class Prompts:
         if not self.pairs:
             raise PathPatchError(EMPTY)
         if self.direction not in OTHER:
-            hint = did_you_mean(str(self.direction), OTHER)
-            raise PathPatchError(f"unknown direction {self.direction!r} of prompts; {hint}")
+            raise PathPatchError(f"unknown direction {self.direction!r}; known: {', '.join(OTHER)}")
         ids = len(self), self.orig.ids.shape[1]
         _check_whole("the token ids of x_orig", self.orig.ids, ids)
         _check_whole("the token ids of x_new", self.new.ids, ids)
         for name in ("answer", "foil"):
             _check_whole(f"{name}, one token for each pair,", getattr(self, name), [len(self)])
+        here, there = (
+            {label: index.tolist() for label, index in side.positions.items()}
+            for side in (self.orig, self.new)
+        )
+        if here != there:
+            raise PathPatchError(f"x_orig and x_new have other positions, {here} and {there}")
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -521,6 +521,7 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
         (["--nodes", "0.mlp_out@END"], "(choices: heads, heads+mlps)"),
         (["--nodes", "0.1@S3"], "no position 'S3'"),
         (["--nodes", "0.1", "--over", "none.json"], "cannot read prompts from none.json"),
+        (["--nodes", "0.1", "--over", ""], "expected a path, such as 'out/sweep', got ''"),
         (["--nodes", "0.1", "--over", "{file}"], "find no prompt of their template in `over`"),
         (["--nodes", "0.1", "--prompts", "none.json"], "'none.json' is neither a file"),
         (["--circuit", "none.json"], "cannot read a circuit from none.json"),

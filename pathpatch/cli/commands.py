@@ -135,7 +135,7 @@ def _circuit(options: Options) -> None:
         options.positions,
         options.candidates,
         METRICS[options.metric],
-        load_prompts(options.over, tokenizer) if options.over else None,
+        None if options.over is None else load_prompts(options.over, tokenizer),
         generator,
     )
     search = Search(generator, options.runs, options.steps, options.nodes_per_step)

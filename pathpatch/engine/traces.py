@@ -16,13 +16,13 @@ from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
 from pathpatch.engine.spec import check_sets, check_texts
-from pathpatch.errors import check_number
+from pathpatch.errors import PathPatchError, as_list, check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
-from pathpatch.nodes import LOGITS, Entries, Model, Sets, names
-from pathpatch.prompts import Prompts
-from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
+from pathpatch.nodes import LOGITS, Entries, Model, Node, Sets, grid, names
+from pathpatch.prompts import FIRST, LAST, Prompts, Tokens
+from pathpatch.tracing import EMBED, SEVERED, restored_runs
 from pathpatch.uncertainty import clusters
 
 
@@ -107,3 +107,23 @@ def causal_trace(
     details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
     values = as_array(torch.cat(clean)), table[0], table[1:]
     return Trace(sets, *values, details, clusters(prompts))
+
+
+def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:
+    """What is cut for an entry: all layers of these kinds, at its positions."""
+    if unknown := [kind for kind in as_list(kinds, "kinds") if kind not in SEVERED]:
+        raise PathPatchError(f"cannot sever {unknown}; these can be: {', '.join(SEVERED)}")
+    return [node for kind in kinds for node in grid(model, kind, {n.at: 0 for n in entry})]
+
+
+def _on_subject(tokens: Tokens, noise: Tensor | None) -> Tensor:
+    """The noise, zero outside the subject: from its first to its last token in each prompt."""
+    if noise is None:
+        return torch.zeros(1, len(tokens), 1, 1, device=tokens.ids.device)
+    tokens = tokens.to(noise.device)
+    first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))  # [batch, 1]
+    if noise.ndim != 4 or noise.shape[1:3] != tokens.ids.shape or not len(noise):
+        wanted = f"[draws, {len(tokens)}, {tokens.ids.shape[1]}, d_model]"
+        raise PathPatchError(f"the noise has shape {list(noise.shape)}, expected {wanted}")
+    pos = torch.arange(tokens.ids.shape[1], device=noise.device)
+    return noise * ((first <= pos) & (pos <= last))[..., None]  # [draw, batch, pos, d_model]

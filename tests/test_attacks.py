@@ -1,0 +1,70 @@
+"""What a user can do wrong without noticing, found by trying: refused, or made right."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import Tiny
+
+from pathpatch import (
+    LOGITS,
+    PathPatchError,
+    Tokens,
+    answer_prob,
+    baseline,
+    logit_diff,
+    path_sweep,
+    run,
+    tiny_model,
+)
+
+
+@pytest.mark.parametrize("change", ["another token", "no such label", "one label more"])
+def test_a_label_is_one_place_on_both_sides(tiny: Tiny, change: str):
+    """The literal form read the sender where x_new has it, the fast one where x_orig has it."""
+    prompts = tiny.prompts
+    there = dict(prompts.new.positions)
+    if change == "another token":
+        there["S2"] = there["S2"] - 1
+    elif change == "no such label":
+        del there["S2"]
+    else:
+        there["more"] = there["S2"]
+    with pytest.raises(PathPatchError, match="x_orig and x_new have other positions"):
+        replace(prompts, new=Tokens(prompts.new.ids, there))
+    kept = replace(prompts, new=Tokens(prompts.new.ids, prompts.new.positions))
+    assert len(kept.swapped()[1:3]) == 2
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("token", [-1, 158, 10**6])
+@pytest.mark.parametrize("side", ["answer", "foil"])
+def test_an_answer_that_is_no_token_of_the_model(gpt2: Tiny, side: str, token: int):
+    """-1 would be the last token to some of torch's functions."""
+    assert gpt2.model.cfg.d_vocab == 158
+    odd = replace(gpt2.prompts, **{side: torch.full_like(gpt2.prompts.answer, token)})
+    ways = {"senders": ["0.1@END"], "receivers": ["logits@END"]}
+    for metric in (logit_diff, answer_prob):
+        with pytest.raises(PathPatchError, match=f"{token} is outside the 158 logits"):
+            path_sweep(gpt2.model, odd, **ways, metric=metric)
+    with pytest.raises(PathPatchError, match=f"{token} is outside the 158 logits"):
+        baseline(gpt2.model, odd)
+
+
+def test_lower_precision_inside_a_pass_is_refused():
+    """float32 gave logits that were off by 0.3."""
+    model = tiny_model("llama", dtype=torch.float32)
+    tokens = Tokens(torch.arange(1, 9)[None], {"END": torch.tensor([7])})
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(PathPatchError, match=r"torch\.autocast rounds every step; leave it"),
+    ):
+        run(model, tokens, reads=[LOGITS])
+    assert run(model, tokens, reads=[LOGITS])[LOGITS].dtype == torch.float32
+
+
+def test_a_place_that_was_switched_off_is_named(tiny: Tiny):
+    model = tiny_model("gpt2" if tiny.group == 1 else "llama")
+    model.set_use_hook_mlp_in(False)
+    with pytest.raises(PathPatchError, match=r"switched off: .*Call set_use_hook_mlp_in\(True\)"):
+        run(model, tiny.prompts.orig, reads=["1.mlp_in@END"])
