@@ -136,7 +136,9 @@ def trace(
     reads = [LOGITS, *chain.from_iterable(grid(model, kind) for kind in kinds)]
     clean = run(model, prompts.orig, reads=[EMBED, *reads])
     if noisy:
-        embed = clean[EMBED] + _on_subject(prompts.orig, the_noise(model, prompts))
+        embed = clean[EMBED] + _on_subject(
+            prompts.orig, the_noise(model, prompts), model.cfg.d_model
+        )
     else:
         embed = run(model, prompts.new, reads=[EMBED])[EMBED][None]  # [draw, batch, pos, d_model]
     low = [run(model, prompts.orig, reads=reads, writes={EMBED: draw}) for draw in embed]

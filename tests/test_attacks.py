@@ -8,11 +8,22 @@ from conftest import Tiny
 
 from pathpatch import (
     LOGITS,
+    Circuit,
+    Edge,
+    EdgeKnockout,
+    Knockout,
     PathPatchError,
     Tokens,
+    activation_patch,
+    activation_sweep,
     answer_prob,
     baseline,
+    edge_attribution,
+    edge_effects,
+    five_treatments,
     logit_diff,
+    node_attribution,
+    path_patch,
     path_sweep,
     run,
     tiny_model,
@@ -34,6 +45,33 @@ def test_a_label_is_one_place_on_both_sides(tiny: Tiny, change: str):
         replace(prompts, new=Tokens(prompts.new.ids, there))
     kept = replace(prompts, new=Tokens(prompts.new.ids, prompts.new.positions))
     assert len(kept.swapped()[1:3]) == 2
+
+
+ASKED = {"senders": ["0.1@END"], "receivers": ["1.1.q@END"]}
+EDGE = Edge("0.1.z@END", "logits@END", 0, 0, 0, 0, 0)
+CALLS = {
+    "path_patch": lambda model, prompts: path_patch(model, prompts, **ASKED),
+    "activation_patch": lambda model, prompts: activation_patch(model, prompts, nodes=["0.1"]),
+    "baseline": baseline,
+    "five_treatments": lambda model, prompts: five_treatments(model, prompts, **ASKED),
+    "node_attribution": lambda model, prompts: node_attribution(model, prompts, ["0.1@END"]),
+    "edge_attribution": lambda model, prompts: edge_attribution(model, prompts, **ASKED),
+    "edge_effects": lambda model, prompts: edge_effects(model, prompts, Circuit([EDGE])),
+    "path_sweep": lambda model, prompts: path_sweep(model, prompts, **ASKED),
+    "activation_sweep": lambda model, prompts: activation_sweep(model, prompts, nodes=["0.1"]),
+    "Knockout": lambda model, prompts: Knockout(model, prompts),
+    "EdgeKnockout": lambda model, prompts: EdgeKnockout(model, prompts),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_refuses_prompts_of_another_tokenizer(gpt2: Tiny, call):
+    prompts = gpt2.prompts[:2]
+    others = Tokens((prompts.orig.ids + 1) % 158, prompts.orig.positions)
+    for odd in (replace(prompts, orig=others), replace(prompts, new=others)):
+        with pytest.raises(PathPatchError, match=r"make_prompts\(model\.tokenizer, pairs\)"):
+            call(gpt2.model, odd)
+    call(gpt2.model, prompts.swapped())
 
 
 @pytest.mark.usefixtures("as_users_run")

@@ -233,6 +233,12 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
         causal_trace(tiny.model, subjects(tiny.prompts), **options)
 
 
+def test_noise_of_one_number_is_not_spread_over_the_width(tiny: Tiny):
+    thin = some_noise(tiny)[..., :1]
+    with pytest.raises(PathPatchError, match=r"has shape .*, 1\], expected \[draws, 6, \d+, 24\]"):
+        causal_trace(tiny.model, subjects(tiny.prompts), STATES, noise=thin)
+
+
 def test_refuses_noise_without_a_subject(tiny: Tiny):
     with pytest.raises(PathPatchError, match="no position 'subject_first'"):
         causal_trace(tiny.model, tiny.prompts, ["embed@END"], noise=some_noise(tiny))

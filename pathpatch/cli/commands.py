@@ -150,6 +150,9 @@ def _parts(options: Options) -> tuple[Parts, bool]:
         edges = options.nodes is None
         return (options.edges if edges else options.nodes).split(","), edges
     circuit, edges = Circuit.load(options.circuit), options.keep == "edges"
+    here = options.model.cfg.model_name
+    if (there := circuit.about.get("model", here)) != here:
+        warnings.warn(f"{options.circuit}: the circuit is of {there}, not of {here}", stacklevel=1)
     found = circuit.edges if edges else circuit.heads()
     if not found:
         kind = "edges" if edges else "heads that send"

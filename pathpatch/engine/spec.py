@@ -10,7 +10,7 @@ from pathpatch.files import as_path
 from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
-from pathpatch.prompts import END, Prompts, Tokens
+from pathpatch.prompts import Prompts, Tokens
 
 ENGINES = ("fast", "literal")
 
@@ -92,7 +92,6 @@ class Spec:
             raise PathPatchError("the sweep has no senders")
         for nodes in sets:
             check_nodes(model, prompts.orig, nodes, targets)
-        check_texts(model, prompts)
         usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
@@ -110,21 +109,3 @@ def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
         if node.at is not None:
             tokens.at(node.at)
     return sets
-
-
-def check_texts(model: Model, prompts: Prompts) -> None:
-    """Raises: PathPatchError for tokens that this model's tokenizer does not make of their pair.
-
-    Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
-    """
-    for tokens in (prompts.orig, prompts.new):
-        rows = zip(prompts.pairs, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
-        for pair, ids, end in rows:
-            texts = [text for text in (pair.clean, pair.corrupt) if text]
-            wanted = [list(model.tokenizer(text)["input_ids"]) for text in texts]
-            if texts and ids[: end + 1] not in wanted:
-                raise PathPatchError(
-                    f"a prompt of {texts[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
-                    f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
-                    f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
-                )

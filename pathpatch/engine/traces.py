@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import announce
-from pathpatch.engine.spec import check_sets, check_texts
+from pathpatch.engine.spec import check_sets
 from pathpatch.errors import PathPatchError, as_list, check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
@@ -80,8 +80,10 @@ def causal_trace(
     Raises: PathPatchError, before any pass, for nodes that do not exist, prompts without the
     positions subject_first and subject_last, or noise of a wrong shape.
     """
-    sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
-    check_texts(model, prompts)
+    sets, change = (
+        check_sets(model, prompts.orig, nodes),
+        _on_subject(prompts.orig, noise, model.cfg.d_model),
+    )
     cut = [_severed(model, severed, entry) for entry in sets]
     announce(model, prompts, "causal tracing", 2 + len(change) * (1 + len(sets)))
     parts = blocks(model, prompts)
@@ -116,14 +118,15 @@ def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[
     return [node for kind in kinds for node in grid(model, kind, {n.at: 0 for n in entry})]
 
 
-def _on_subject(tokens: Tokens, noise: Tensor | None) -> Tensor:
+def _on_subject(tokens: Tokens, noise: Tensor | None, width: int) -> Tensor:
     """The noise, zero outside the subject: from its first to its last token in each prompt."""
     if noise is None:
         return torch.zeros(1, len(tokens), 1, 1, device=tokens.ids.device)
     tokens = tokens.to(noise.device)
     first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))  # [batch, 1]
-    if noise.ndim != 4 or noise.shape[1:3] != tokens.ids.shape or not len(noise):
-        wanted = f"[draws, {len(tokens)}, {tokens.ids.shape[1]}, d_model]"
-        raise PathPatchError(f"the noise has shape {list(noise.shape)}, expected {wanted}")
+    wanted = (*tokens.ids.shape, width)
+    if noise.shape[1:] != wanted or not len(noise):
+        said = f"the noise has shape {list(noise.shape)}, expected [draws, {str(wanted)[1:-1]}]"
+        raise PathPatchError(said)
     pos = torch.arange(tokens.ids.shape[1], device=noise.device)
     return noise * ((first <= pos) & (pos <= last))[..., None]  # [draw, batch, pos, d_model]
