@@ -34,6 +34,7 @@ TABLES = [  # their function, our kind, whether it has heads
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "kind", "of_heads"), TABLES)
 def test_whole_tables_equal_transformer_lens(tiny: Tiny, name: str, kind: str, of_heads: bool):
     """Their tables are [layer, pos], [layer, pos, head] or, for patterns, [layer, head, pos]."""
