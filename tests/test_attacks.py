@@ -8,6 +8,7 @@ from conftest import Tiny
 
 from pathpatch import (
     LOGITS,
+    Ablation,
     Circuit,
     Edge,
     EdgeKnockout,
@@ -20,6 +21,7 @@ from pathpatch import (
     baseline,
     edge_attribution,
     edge_effects,
+    embedding_std,
     five_treatments,
     logit_diff,
     node_attribution,
@@ -27,7 +29,9 @@ from pathpatch import (
     path_sweep,
     run,
     tiny_model,
+    wrap,
 )
+from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 
 
 @pytest.mark.parametrize("change", ["another token", "no such label", "one label more"])
@@ -48,7 +52,7 @@ def test_a_label_is_one_place_on_both_sides(tiny: Tiny, change: str):
 
 
 ASKED = {"senders": ["0.1@END"], "receivers": ["1.1.q@END"]}
-EDGE = Edge("0.1.z@END", "logits@END", 0, 0, 0, 0, 0)
+EDGE = Edge("0.1.z@END", "logits@END", *(0.0,) * 5)
 CALLS = {
     "path_patch": lambda model, prompts: path_patch(model, prompts, **ASKED),
     "activation_patch": lambda model, prompts: activation_patch(model, prompts, nodes=["0.1"]),
@@ -72,6 +76,10 @@ def test_every_call_refuses_prompts_of_another_tokenizer(gpt2: Tiny, call):
         with pytest.raises(PathPatchError, match=r"make_prompts\(model\.tokenizer, pairs\)"):
             call(gpt2.model, odd)
     call(gpt2.model, prompts.swapped())
+    if call in (CALLS["Knockout"], CALLS["EdgeKnockout"]):
+        rules = Ablation(over=replace(prompts, new=others))
+        with pytest.raises(PathPatchError, match=r"make_prompts\(model\.tokenizer, pairs\)"):
+            Knockout(gpt2.model, prompts, rules)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -106,3 +114,33 @@ def test_a_place_that_was_switched_off_is_named(tiny: Tiny):
     model.set_use_hook_mlp_in(False)
     with pytest.raises(PathPatchError, match=r"switched off: .*Call set_use_hook_mlp_in\(True\)"):
         run(model, tiny.prompts.orig, reads=["1.mlp_in@END"])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_all_checks_at_load_are_two_passes(kind: str, monkeypatch):
+    """One of the untouched model, and one of the wrapped one."""
+    hf_model, batches = tiny_hf(kind), []
+    real = type(hf_model).forward
+
+    def count(self, *given, **more):
+        batches.append(len(given[0] if given else more["input_ids"]))
+        return real(self, *given, **more)
+
+    monkeypatch.setattr(type(hf_model), "forward", count)
+    wrap(hf_model, tiny_tokenizer(), kind)
+    assert len(batches) == 2 and max(batches) <= 20
+
+
+def test_a_token_before_every_text_is_none_of_the_subject():
+    """The spread of embeddings is that of the words alone: worked out from the table by hand."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer, hf_model = tiny_tokenizer(), tiny_hf("llama")
+    table = hf_model.get_input_embeddings().weight.detach().clone()
+    ids = tokenizer(" Mary", add_special_tokens=False)["input_ids"]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="Then $A", special_tokens=[("Then", 7)]
+    )
+    model = wrap(hf_model, tokenizer, "with BOS")
+    assert model.tokenizer(" Mary")["input_ids"] == [7, *ids]
+    assert embedding_std(model, [" Mary"]) == pytest.approx(table[ids].std().item(), rel=1e-12)

@@ -125,8 +125,11 @@ def test_what_restores_everything(tiny: Tiny):
     """All embeddings, the subject's alone, and the last state at END."""
     prompts = subjects(tiny.prompts)
     places = prompts.orig.positions
-    short = replace(prompts.orig, positions={**places, LAST: places[FIRST]})
-    alone = replace(prompts, orig=short)
+    short, other = (
+        replace(side, positions={**places, LAST: places[FIRST]})
+        for side in (prompts.orig, prompts.new)
+    )
+    alone = replace(prompts, orig=short, new=other)
     last = f"{tiny.model.cfg.n_layers - 1}.resid_post@END"
     noise = some_noise(tiny)
     trace = causal_trace(tiny.model, alone, ["embed", f"embed@{FIRST}", last], noise=noise)

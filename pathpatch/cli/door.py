@@ -94,8 +94,9 @@ def _check(
             if not right:
                 said = f"{who}: {name} must be {words or in_words(hint)}; got {_came(value)}"
                 raise PathPatchError(said) from error
-    if error is None and {"model", "prompts"} <= given.keys():
-        _check_texts(given["model"], given["prompts"])
+    for some in (given.get("prompts"), getattr(given.get("rules"), "over", None)):
+        if error is None and "model" in given and some is not None:
+            _check_texts(given["model"], some)
 
 
 def _came(value: Any) -> str:
