@@ -83,7 +83,7 @@ def build() -> int:
     library = ROOT / "pathpatch"
     code = [*library.rglob("*.py"), *BOOK.glob("*.py")]
     data = [*library.rglob("*.json"), *BOOK.rglob("*.json"), *BOOK.rglob("*.npz")]
-    inputs = [*code, ROOT / "requirements.lock", *data]
+    inputs = [*code, ROOT / "requirements.lock", BOOK / "matplotlibrc", *data]
     cache = OUT / "cache" / digest(inputs)
     # Parsed pages hold those outputs, the list of all chapters, and what _ext writes into them.
     shared = [*BOOK.glob("_*.yml"), *BOOK.glob("_ext/*.py"), BOOK / "a_glossary.md"]

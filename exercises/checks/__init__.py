@@ -2,6 +2,15 @@
 
 from exercises.checks import (
     ch01_sum,
+    ch02_pairs,
+    ch03_by_hooks,
+    ch03_gates,
+    ch03_map,
+    ch03_positions,
+    ch03_shares,
+    ch04_effects,
+    ch04_noise,
+    ch04_restored,
     ch05_by_hooks,
     ch05_directions,
     ch05_pass_c,
@@ -17,6 +26,15 @@ from exercises.checks import (
 
 __all__ = [
     "ch01_sum",
+    "ch02_pairs",
+    "ch03_by_hooks",
+    "ch03_gates",
+    "ch03_map",
+    "ch03_positions",
+    "ch03_shares",
+    "ch04_effects",
+    "ch04_noise",
+    "ch04_restored",
     "ch05_by_hooks",
     "ch05_directions",
     "ch05_pass_c",
