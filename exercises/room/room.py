@@ -98,7 +98,9 @@ def _reply(row: dict[str, Any]) -> Reply:
             result,
             {
                 **{key: str(error[key])[:LONG] for key in ("kind", "text", "file", "takes")},
-                "frames": [(str(f), int(n), str(name), str(t)) for f, n, name, t in error["frames"]],
+                "frames": [
+                    (str(f), int(n), str(name), str(t)) for f, n, name, t in error["frames"]
+                ],
             }
             if error
             else {},

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import shutil
 import socket
@@ -13,10 +14,10 @@ import time
 from contextlib import suppress
 from functools import cache
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from exercises.room.process import Room
+from pathpatch.errors import PathPatchError
 from solutions.grading import landlock
 from solutions.grading.stage import SYSTEM, masked_folders, python_folders
 from solutions.grading.watch import memory
@@ -81,7 +82,7 @@ class Keeper:
     """A sandbox in which torch is loaded. See `inside`."""
 
     def __init__(self, stage: Path, kind: str) -> None:
-        self.kind, self.ended = kind, ""
+        self.kind, self.ended, self._ready = kind, "", b""
         self.shared = kind != UNSAFE and os.geteuid() == 0  # for one learner after another
         self._folder = Path(tempfile.mkdtemp(prefix="answers-"))
         self._folder.chmod(0o755)
@@ -98,10 +99,19 @@ class Keeper:
             start_new_session=True,
         )
         other.close()
-        self._until = float("inf")
+        self._until = math.inf
+        self.line.settimeout(START)
+        with suppress(OSError):
+            self._ready = self.line.recv(100)
+        if self._ready != b"ready":
+            self.end()
+            raise PathPatchError(
+                f"the sandbox ({kind}) has not started within {START:g} seconds; "
+                "GRADING_DEBUG=1 in the environment shows what it prints"
+            )
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def allow(self, seconds: float) -> None:
+    def allow(self, seconds: float = math.inf) -> None:
         """From now on this long, by the clock; then the sandbox is ended."""
         self._until = time.monotonic() + seconds
 
@@ -132,7 +142,6 @@ class Cell(Room):
         self.uid = OWN_USERS + next(_numbers) % 1000 + 1000 * (os.getpid() % 1000)
         self.uid *= keeper.shared
         self.line, other = Pipe()
-        keeper.allow(START)
         self._say("begin", [other.fileno()])
         other.close()
 
@@ -202,5 +211,3 @@ def _python(stage: str, asked: dict[str, object]) -> list[str]:
 
 def _program() -> Path:
     return Path(sys.prefix).resolve() / Path(sys.executable).relative_to(sys.prefix)
-
-

@@ -18,7 +18,9 @@ MASKED = ("solutions", "exercises", "tests", "mutants", "pathpatch")  # an insta
 def make_stage(at: Path) -> Path:
     """Copy what an answer may import. Returns: the folder, readable for everyone."""
     room = at / "room"
-    hidden = shutil.ignore_patterns("__pycache__", "checks", "work", "kept", "ch[0-9]*", "progress*")
+    hidden = shutil.ignore_patterns(
+        "__pycache__", "checks", "work", "kept", "ch[0-9]*", "progress.json"
+    )
     shutil.copytree(ROOT / "pathpatch", room / "pathpatch", ignore=hidden)
     shutil.copytree(ROOT / "exercises", room / "exercises", ignore=hidden)
     (at / "start").mkdir()
@@ -34,7 +36,7 @@ def python_folders() -> list[Path]:
     """Where Python and the packages are. Raises: PathPatchError where that would show solutions."""
     found = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     for folder in found:
-        if ROOT == folder or folder in ROOT.parents:
+        if folder == ROOT or folder in ROOT.parents:
             raise PathPatchError(
                 f"the grader's repository, {ROOT}, is inside the folder of Python, {folder}, which "
                 "answers must be able to read; move it elsewhere"
