@@ -77,7 +77,9 @@ def _one(mark: dict[str, Any]) -> list[str]:
 def _plain(text: str) -> str:
     """A text of a learner as text, whatever Markdown or HTML would make of it."""
     one = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return re.sub(r"([\\*_\[\]<>#|!&])", r"\\\1", one)
+    pieces = re.split(r"(`[^`]+`)", one)
+    escaped = [re.sub(r"([\\*_\[\]<>#|!&`])", r"\\\1", piece) for piece in pieces]
+    return "".join(p if i % 2 else e for i, (p, e) in enumerate(zip(pieces, escaped, strict=True)))
 
 
 def page(text: str, title: str) -> str:

@@ -5,6 +5,7 @@ import math
 import re
 import warnings
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from exercises.catalogue import Exercise, exercises, pages
@@ -83,7 +84,7 @@ class Marker:
             mark.words.append("It was not run: answers before it ended their sandbox each time.")
             return mark
         try:
-            self._judge(e, Page(found[0].rsplit("/")[-1], self.texts[found[0]]), mark)
+            self._judge(e, Page(PurePosixPath(found[0]).stem + ".py", self.texts[found[0]]), mark)
         except RoomError:
             self.breaks += 1
             why = self.keepers[-1].ended if self.keepers else ""
@@ -248,7 +249,7 @@ def where_is(e: Exercise, texts: dict[str, str]) -> list[str]:
 def _raised(error: dict[str, Any]) -> str:
     """The kind of an exception, where Python has it, and the line: a text could hold a case."""
     kind = error["kind"]
-    known = isinstance(getattr(builtins, kind, None), type)
+    known = isinstance(getattr(builtins, kind, None), type) or kind == "PathPatchError"
     own = [frame for frame in error["frames"] if frame[0] == error["file"]]
     where = f" in line {own[-1][1]} of the file" if own and 0 < own[-1][1] < 100_000 else ""
     return f"It raised {kind if known else 'an exception of its own'}{where}."
