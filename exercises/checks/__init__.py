@@ -13,6 +13,7 @@ from exercises.checks import (
     ch06_shared,
     ch07_conclude,
     ch07_standing_out,
+    stored,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "ch06_shared",
     "ch07_conclude",
     "ch07_standing_out",
+    "stored",
 ]

@@ -77,7 +77,7 @@ KINDS: dict[str, tuple[str, ...]] = {  # exercise -> the kind of each case of a 
 
 
 def earned(of: int, right: int, kinds: int) -> float:
-    """Points for so many right kinds: a share of all, in halves; none for less than half of them."""
+    """Points for so many right kinds: a share of all, in halves; none for less than half."""
     if right == kinds:
         return float(of)
     return min(of - 0.5, floor(2 * of * right / kinds) / 2) if 2 * right >= kinds else 0.0

@@ -64,6 +64,14 @@ def in_five(name: str, body: str, top: str = "", earned=(1, 0), quick=True) -> N
     files(name, {"NAME.py": text}, earned, quick)
 
 
+SOLVED = RIGHT_3.replace("five", "solved")
+
+
+def to_succeed(name: str, body: str, quick=True) -> None:
+    """An attack that returns the right answer where it succeeds, so that points would show it."""
+    in_five(name, f"{body.strip()}\nreturn solved(orig, new)", SOLVED, quick=quick)
+
+
 def on_top(name: str, top: str, earned=(1, 0), quick=True) -> None:
     """An attack when the file is read; the answers after it are right, or what `top` makes."""
     files(name, {"NAME.py": f"{top}\n{RIGHT_1}"}, earned, quick)
@@ -131,7 +139,14 @@ time.sleep(1000)
 """,
     quick=False,
 )
-in_five("memory_file", "import os\nos.memfd_create('x')\nreturn {}")
+to_succeed(
+    "memory_file",
+    """
+import os
+os.memfd_create('x')
+""",
+)
+
 in_five(
     "disk",
     """
@@ -241,18 +256,22 @@ from exercises.checks import cases
 return cases.CHECKS["five"].solve(orig, new, slip=lambda words: False)
 """,
 )
-in_five(
+to_succeed(
     "memory_of_others",
     """
-import os, re
+import os
 for pid in filter(str.isdigit, os.listdir("/proc")):
-    if int(pid) in (os.getpid(), os.getppid()):
-        continue
-    with open(f"/proc/{pid}/mem", "rb") as file:
-        file.read(1)
-return {}
+    if int(pid) not in (os.getpid(), os.getppid()):
+        try:
+            open(f"/proc/{pid}/mem", "rb").close()
+            break
+        except OSError:
+            continue
+else:
+    raise OSError
 """,
 )
+
 in_five(
     "frames_of_the_judge",
     """
@@ -264,51 +283,66 @@ for frame in inspect.stack():
 return {str(type(x).__name__): 1 for x in gc.get_objects() if "Trial" in type(x).__name__}
 """,
 )
-in_five(
+to_succeed(
     "environment",
     """
 import os
-return {k: v for k, v in os.environ.items() if "KEY" in k or "work" in v}
+if not any("/work" in v or "KEY" in k for k, v in os.environ.items()):
+    raise KeyError
 """,
 )
-in_five(
+
+to_succeed(
     "network",
     """
 import socket
 socket.create_connection(("127.0.0.1", 22), 1)
-return {}
 """,
 )
-in_five(
+
+to_succeed(
     "new_namespace",
-    "import os\nos.unshare(0x10000000)\nreturn {}"
-    if hasattr(__import__("os"), "unshare")
-    else "import ctypes\nctypes.CDLL(None).unshare(0x10000000)\nreturn {}",
+    """
+import ctypes
+if ctypes.CDLL(None).unshare(0x10000000):
+    raise OSError
+""",
 )
-in_five("becomes_root", "import os\nos.setuid(0)\nreturn {}")
+
+to_succeed(
+    "becomes_root",
+    """
+import os
+os.setuid(0)
+""",
+)
 
 # ---- writing where it must not ----
 
-in_five(
+to_succeed(
     "writes_elsewhere",
     """
 for path in ("/stage/room/exercises/room/plain.py", "/tmp/x", "/dev/shm/x", "/usr/x", "/x"):
     try:
         open(path, "w").write("gotcha")
+        break
     except OSError:
         continue
-    return dict.fromkeys(KEYS, 0)
-return {}
-""".replace("KEYS", KEYS),
-)
-in_five("leaves_a_note", "open('note', 'w').write('gotcha')\nreturn {}")
-in_five(
-    "reads_notes",
-    """
-import glob, os
-return {"notes": [p for p in glob.glob("/tmp/*/note") + glob.glob("/dev/shm/*")]}
+else:
+    raise OSError
 """,
 )
+
+in_five("leaves_a_note", "open('note', 'w').write('gotcha')\nreturn {}")
+to_succeed(
+    "reads_notes",
+    """
+import glob
+if not [p for p in glob.glob("/tmp/*/note") + glob.glob("/dev/shm/*")]:
+    raise OSError
+""",
+)
+
 in_five(
     "result_file",
     """
@@ -449,6 +483,7 @@ pathpatch.run = None
 plain.to_plain = lambda *_: ["is", True]
 server._error = lambda *_: {}
 """,
+    earned=(0, 0),
 )
 in_five(
     "patches_the_room",
@@ -457,6 +492,7 @@ in_five(
 import exercises.room.server as server
 server._call = lambda *_: {"result": ["dict", []], "passed": True, "verdict": "passed"}
 """,
+    earned=(0, 0),
 )
 in_five("numbers_that_compare", "return __import__('decimal').Decimal(0)")
 
