@@ -33,6 +33,11 @@ def main(words: list[str] | None = None) -> int:
     command.add_argument("--unsafe", action="store_true", help="where no sandbox works, run what "
                          "others wrote as you")  # fmt: skip
     command.set_defaults(do=grade_all)
+    command = commands.add_parser("release", help="write the repository of a class, without the "
+                                  "solutions of some chapters")  # fmt: skip
+    command.add_argument("--withhold", required=True, help="chapters, such as 5,6, or all")
+    command.add_argument("--out", type=Path, required=True, help="a new folder")
+    command.set_defaults(do=release_class)
     command = commands.add_parser("key", help="write a new course key")
     command.add_argument("file", type=Path)
     command.set_defaults(do=write_key)
@@ -83,6 +88,14 @@ def grade_all(asked: Asked) -> int:
     print(f"{len(rows)} learners: {asked.out / 'grades.csv'}, and a page for each in feedback/")
     if any(mark["points"] is None for row in rows for mark in row["marks"]):
         print("Open answers wait in to_mark/. Fill in marking.csv, then say the same again.")
+    return 0
+
+
+def release_class(asked: Asked) -> int:
+    from solutions.release import release
+
+    chosen = release(asked.withhold, asked.out)
+    print(f"{asked.out}: {len(chosen)} exercises withheld, no solution of theirs found in it")
     return 0
 
 
