@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from exercises.checks.cases import CHECKS, NONE, Case, Check, Wrong, with_keys
+from exercises.checks.cases import CHECKS, NONE, Case, Check, UntouchedError, Wrong, with_keys
 from exercises.checks.compare import describe
 from exercises.checks.rules import RULES, TIDIED
 from exercises.room.inputs import unpack
@@ -52,7 +52,9 @@ def _calls(path: Path, row: dict[str, Any]) -> Check:
 def _form(row: dict[str, Any]) -> Check:
     def examine(found: Any) -> None:
         if row["form"]:
-            with_keys(found, row["form"])
+            answers = with_keys(found, row["form"]).values()
+            if all(answer == "?" for answer in answers):
+                raise UntouchedError
         elif not (isinstance(found, list | tuple) and len(found) == 2):
             raise Wrong(f"came back {describe(found)}\n  expected  two things, as the text says")
 

@@ -21,7 +21,6 @@ from solutions.grading import keys
 from solutions.grading.points import DRAWS, KINDS, earned
 from solutions.grading.sandbox import Keeper
 
-PATIENCE = 60.0  # seconds, by the clock, beyond what the room itself allows
 BREAKS = 3  # how often answers of a learner may end their sandbox before no more are run
 NAMED = "This is what comes out when "
 
@@ -58,6 +57,7 @@ class Plan:
     key: str
     own_key: bool = False
     limit: float = 5.0
+    patience: float = 60.0
     only: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
     naming: bool = True
@@ -102,7 +102,7 @@ class Marker:
         with same_conditions(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warm()
-            self.allow(20 * self.plan.limit + PATIENCE)
+            self.allow(20 * self.plan.limit + self.plan.patience)
             with session(page, e.function, self.plan.limit) as opened:
                 self.allow(math.inf)
                 if opened.trouble:
@@ -112,7 +112,7 @@ class Marker:
                 else:
                     mark.state = "not there"
                     mark.words.append(f"The file has no `{e.function}` that can be read.")
-                self.allow(PATIENCE)
+                self.allow(self.plan.patience)
             self.allow(math.inf)
 
     def allow(self, seconds: float) -> None:
@@ -224,7 +224,8 @@ class Timed(Session):
         self._opened, self._marker = opened, marker
 
     def call(self, *args: Any, **more: Any) -> Reply:
-        self._marker.allow(4 * self._marker.plan.limit + PATIENCE)
+        plan = self._marker.plan
+        self._marker.allow(4 * plan.limit + plan.patience)
         try:
             return self._opened.call(*args, **more)
         finally:

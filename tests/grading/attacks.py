@@ -79,8 +79,10 @@ def on_top(name: str, top: str, earned=(1, 0), quick=True) -> None:
 
 # ---- going on for ever, and taking everything ----
 
-in_five("loop", "while True: pass")
-in_five("sleep", "import time\ntime.sleep(1e6)")
+in_five("loop", "while True: pass", quick=False)
+
+in_five("sleep", "import time\ntime.sleep(1e6)", quick=False)
+
 in_five(
     "loop_that_catches",
     """
@@ -126,7 +128,8 @@ return {}
 """,
 )
 in_five("allocation", "import torch\nreturn torch.zeros(25_000_000_000)")
-in_five("list_that_grows", "x = [0]\nwhile True: x += x")
+in_five("list_that_grows", "x = [0]\nwhile True: x += x", quick=False)
+
 in_five(
     "memory_of_many",
     """
@@ -157,7 +160,8 @@ for i in range(10):
 )
 in_five("open_files", "return {str(i): open('/dev/null') for i in range(100_000)}")
 in_five("output", "while True: print('x' * 1_000_000)")
-in_five("large_result", "return {str(i): 'x' * 19_000 for i in range(19_000)}")
+in_five("large_result", "return {str(i): 'x' * 19_000 for i in range(19_000)}", quick=False)
+
 in_five("deep_result", "x = []\nfor _ in range(100_000): x = [x]\nreturn x")
 on_top("reading_never_ends", "while True: pass")
 on_top("import_never_ends", "import time\ntime.sleep(1e6)")
@@ -282,7 +286,9 @@ for frame in inspect.stack():
             return frame.frame.f_locals[name]
 return {str(type(x).__name__): 1 for x in gc.get_objects() if "Trial" in type(x).__name__}
 """,
+    quick=False,
 )
+
 to_succeed(
     "environment",
     """
@@ -386,7 +392,9 @@ for fd in range(3, 60):
         pass
 """,
     earned=(0, 0),
+    quick=False,
 )
+
 on_top(
     "huge_message",
     """
