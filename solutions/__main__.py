@@ -69,7 +69,7 @@ def build_all(asked: Asked) -> int:
 def grade_all(asked: Asked) -> int:
     from exercises.catalogue import exercises
     from solutions.grading import keys
-    from solutions.grading.mark import Plan
+    from solutions.grading.plan import Plan
     from solutions.grading.run import grade
 
     only = tuple(word.strip() for word in asked.only.split(",") if word.strip())
@@ -82,7 +82,7 @@ def grade_all(asked: Asked) -> int:
         keys.new_key(own)
     key = keys.read_key(asked.key or own)
     naming = not asked.no_names
-    plan = Plan(key, asked.key is not None, asked.limit, only, naming=naming)
+    plan = Plan(key, asked.key is not None, asked.limit, only=only, naming=naming)
     workers = max(1, asked.workers)
     rows = grade(asked.submissions, asked.out, plan, unsafe=asked.unsafe, workers=workers)
     print(f"{len(rows)} learners: {asked.out / 'grades.csv'}, and a page for each in feedback/")

@@ -17,15 +17,10 @@ from solutions.canaries import canaries, find
 from solutions.source import FOLDER, Task, stems, tasks
 
 ROOT = FOLDER.parent
-LEFT_OUT = (
-    "solutions/",
-    "tests/mutants/",
-    "tests/grading/",
-    "tests/exercises/",
-    ".ci/",
-    ".github/",
+LEFT_OUT: tuple[str, ...] = (
+    *("solutions/", "tests/mutants/", "tests/grading/", "tests/exercises/", ".ci/", ".github/"),
+    *("tests/audit.py", "tests/test_audit.py", "tests/exam.py"),  # they read solutions
 )
-LEFT_OUT += ("tests/audit.py", "tests/test_audit.py", "tests/exam.py")  # they read solutions
 MADE = (".git", ".venv", "out", "__pycache__", "work", "kept", "progress.json", ".ready")
 REPLACED = {  # file -> what stands in it about solutions, and what instead
     "README.md": [("Solutions are in `solutions/`, with the same names.\n", "")],

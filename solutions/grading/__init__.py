@@ -1,5 +1,6 @@
 """Grade what learners hand in, without trusting any of it: python -m solutions grade.
 
-The order of import: `words`, `keys`, `points`; `texts`, `collect`; `stage`, `sandbox` (and inside
-it `inside`, `landlock`); `mark`; `feedback`, `tables`; `run`.
+The order of import: `keys`, `points`, `plan`; `texts`, `collect`; `stage`, `commands`, `watch`,
+`sandbox` (and what runs in it: `inside`, `landlock`); `hidden`, `mark`; `feedback`, `tables`;
+`run`.
 """

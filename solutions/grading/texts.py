@@ -5,8 +5,7 @@ import json
 import re
 
 MOST = 2 << 20  # bytes of one file
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"))
-MARKS += ((codecs.BOM_UTF16_BE, "utf-16"),)
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WRAPPERS = ("%%time", "%%timeit", "%%capture")  # magics around a cell that is Python otherwise
 LINE = re.compile(r"^[%?].*$|^.*\?\??$", re.MULTILINE)
 SHELL = re.compile(r"^(\s*)!.*$", re.MULTILINE)
@@ -34,7 +33,7 @@ def python_text(name: str, data: bytes) -> tuple[str, list[str]]:
 
 
 def _decoded(name: str, data: bytes) -> tuple[str, list[str]]:
-    coding = next((c for mark, c in MARKS if data.startswith(mark)), "utf-8")
+    coding = next((c for mark, c in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         return data.decode(coding), []
     except UnicodeError:

@@ -10,7 +10,7 @@ import pytest
 
 from exercises.checks.cases import trial
 from solutions.grading import keys, sandbox
-from solutions.grading.mark import Plan
+from solutions.grading.plan import Plan
 from solutions.grading.run import grade
 from solutions.grading.tables import slug
 
