@@ -6,17 +6,20 @@ READY := $(VENV)/.ready
 PARALLEL := -n logical --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup book test gpu-test audit lint ioi bench clean
+.PHONY: help setup book site-report test gpu-test audit lint ioi bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Install everything into .venv and check the model file
 	@echo 'Everything is installed in $(VENV).'
 
 book: $(READY) ## Build the book, running every page that changed
 	$(PY) book/build.py
+
+site-report: $(READY) ## Say what each page of the built book weighs; fail over the budget
+	$(PY) book/report.py
 
 test: $(READY) ## Run the tests; for a part: make test ARGS="-m 'not slow'"
 	$(PY) -m pytest $(PARALLEL) $(ARGS)

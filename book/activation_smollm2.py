@@ -3,7 +3,7 @@
     python book/activation_smollm2.py    25 minutes on one core
 
 All heads at END, on 60 prompts with three corruptions in both directions; states and the outputs
-of attention and MLPs at five positions, and the heads of two layers, on 30 prompts. Finished tables
+of attention and MLPs at five positions, and the heads of two layers, on 30 prompts. Finished blocks
 are kept in out/activation, so a run that was stopped goes on where it was.
 """
 
@@ -17,9 +17,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pathpatch import Circuit, Edge, Effects, edge_effects, ioi_prompts, load_model, make_prompts
+from pathpatch import (
+    Effects,
+    SweepOptions,
+    activation_sweep,
+    ioi_prompts,
+    load_model,
+    make_prompts,
+)
 from pathpatch.effects import About
-from pathpatch.nodes import Model, Node, grid, heads, mlps, names, node_set
+from pathpatch.nodes import Model, Node, grid, heads, names, node_set
 from pathpatch.prompts import Prompts
 
 BOOK = Path(__file__).resolve().parent
@@ -49,30 +56,6 @@ def third_name(model: Model, prompts: Prompts, label: str) -> Prompts:
     texts = [model.tokenizer.decode(row[: end + 1]) for row, end in zip(ids, ends, strict=True)]
     pairs = [replace(p, corrupt=text) for p, text in zip(prompts.pairs, texts, strict=True)]
     return make_prompts(model.tokenizer, pairs)
-
-
-def writers(model: Model, node: Node) -> list[Node]:
-    """What a node is made of: heads and MLPs at its position, and for a state the embedding."""
-    at = [other for other in [*heads(model, node.at), *mlps(model, node.at)]]
-    if node.kind == "resid_post":
-        below = [other for other in at if other.layer <= node.layer]
-        return [Node("embed", at=node.at), *below]
-    if node.kind == "attn_out":
-        return [other for other in at if (other.kind, other.layer) == ("z", node.layer)]
-    return [node]
-
-
-def total_effects(model: Model, prompts: Prompts, nodes: Sequence[Node]) -> Effects:
-    """`activation_sweep`, by another road: what a node does, it does through the state after its
-    layer, at its own position. So a patch of the node is a path patch to that state, and edges
-    share passes A and B. The page measures a sample again by activation patching."""
-    edges, unknown = [], [np.nan] * 5  # change, interval, percent and p of an edge
-    for node in nodes:
-        sender = "+".join(map(str, writers(model, node)))
-        edges.append(Edge(sender, f"{node.layer}.resid_post@{node.at}", *unknown))
-    found = edge_effects(model, prompts, Circuit(edges))
-    about = replace(found.about, receivers=[], frozen="nothing")
-    return replace(found, senders=[[node] for node in nodes], receivers=(), about=about)
 
 
 def questions(model: Model) -> dict[str, tuple[Prompts, list[Node]]]:
@@ -124,8 +107,6 @@ if __name__ == "__main__":
     model = load_model("smollm2")
     tables = {}
     for name, (prompts, nodes) in tqdm(questions(model).items(), mininterval=10):
-        folder = OUT / name.replace(", ", "_").replace(" ", "_")
-        if not folder.exists():
-            total_effects(model, prompts, nodes).save(folder)
-        tables[name] = Effects.load(folder)
+        how = SweepOptions(folder=OUT / name.replace(", ", "_").replace(" ", "_"), quiet=True)
+        tables[name] = activation_sweep(model, prompts, nodes=nodes, options=how)
     save(tables)

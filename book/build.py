@@ -4,13 +4,18 @@ Usage: python book/build.py
 """
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK, OUT = ROOT / "book", ROOT / "out" / "book"
+AT_ONCE = 2  # pages; each holds a model of about a gigabyte
+MYST = {"name": "myst_nb_md", "type": "plugin"}  # how MyST-NB reads a page
+ALONE = {"11_fast_and_exact.md"}  # it measures time: Sphinx runs it later
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -35,6 +40,36 @@ def encrypt_kernels() -> None:
     jupyter_client.AsyncKernelManager = Encrypting  # where nbclient takes it from
 
 
+def run_pages(cells: Path) -> None:
+    """Run the pages whose outputs are not in this cache, a few at a time.
+
+    Sphinx runs one after the other what it does not find there; so it does, and says what is
+    wrong, with a page that fails here. One page with two processors is slower than two with one.
+    """
+    from jupyter_cache import get_cache
+    from jupyter_cache.executors.utils import create_cache_bundle, single_nb_execution
+
+    cache = get_cache(cells)
+    for page in sorted(BOOK.glob("*.md")):
+        if "kernelspec:" in page.read_text("utf-8") and page.name not in ALONE:
+            cache.add_nb_to_project(str(page), read_data=MYST)
+
+    def run_page(key: int) -> None:
+        page = cache.get_project_notebook(key)
+        name = Path(page.uri).name
+        print(f"running {name} ...", flush=True)
+        done = single_nb_execution(page.nb, str(BOOK), timeout=900, allow_errors=False)
+        print(f"{name}: {done.time:.0f} s{', failed' * bool(done.err)}", flush=True)
+        if done.err is None:
+            bundle = create_cache_bundle(page, done.cwd, None, done.time, None)
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(run_page, [record.pk for record in cache.list_unexecuted()]))
+    del os.environ["OMP_NUM_THREADS"]
+
+
 def build() -> int:
     """Build what has changed. Returns 0 when there was neither an error nor a warning."""
     from jupyter_book.sphinx import build_sphinx
@@ -48,13 +83,14 @@ def build() -> int:
     library = ROOT / "pathpatch"
     code = [*library.rglob("*.py"), *BOOK.glob("*.py")]
     data = [*library.rglob("*.json"), *BOOK.rglob("*.json"), *BOOK.rglob("*.npz")]
-    inputs = [*code, ROOT / "requirements.lock", *data]
+    inputs = [*code, ROOT / "requirements.lock", BOOK / "matplotlibrc", *data]
     cache = OUT / "cache" / digest(inputs)
     # Parsed pages hold those outputs, the list of all chapters, and what _ext writes into them.
     shared = [*BOOK.glob("_*.yml"), *BOOK.glob("_ext/*.py"), BOOK / "a_glossary.md"]
     parsed = cache / f"pages-{digest(shared)}"
     if not parsed.exists():
         shutil.rmtree(OUT / "html", ignore_errors=True)  # so that no page outlives its source
+    run_pages(cache / "cells")
     status = build_sphinx(
         BOOK,
         OUT / "html",

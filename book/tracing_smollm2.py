@@ -8,22 +8,18 @@ the subject, and another subject in its place. What is in the file already is no
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pathpatch import (
     Fact,
     Pair,
-    answer_prob,
+    causal_trace,
     embedding_std,
     fact_prompts,
     gaussian_noise,
@@ -33,14 +29,9 @@ from pathpatch import (
     windows,
 )
 from pathpatch.effects import About
-from pathpatch.engine.blocks import about
 from pathpatch.engine.traces import Trace
-from pathpatch.forward import run
-from pathpatch.metrics import per_prompt
-from pathpatch.nodes import LOGITS, Model, Node, grid, names, node_set
+from pathpatch.nodes import Model, grid, names, node_set
 from pathpatch.prompts import Prompts
-from pathpatch.tracing import EMBED, _on_subject, _severed
-from pathpatch.uncertainty import clusters
 
 FILE = Path(__file__).resolve().parent / "data" / "tracing_smollm2.npz"
 BEFORE = "subject_before_last"
@@ -54,7 +45,6 @@ CASE = Pair(
     answer=" Mary",
     foil=" John",
 )
-Writes = dict[Node, Tensor]  # a node at one position -> [draw, batch, d_model]
 
 
 def the_facts(model: Model) -> list[Fact]:
@@ -124,81 +114,6 @@ def questions(model: Model) -> dict[str, tuple[Prompts, list[str], bool, list[st
     return asked
 
 
-@torch.no_grad()
-def trace(
-    model: Model, prompts: Prompts, entries: Sequence[str], noisy: bool, severed: Sequence[str]
-) -> Trace:
-    """`causal_trace` by another road: all draws at once, and each restored run begins in the layer
-    of its first change, with the state of the corrupted run there. Llama only.
-    """
-    sets = [node_set(entry) for entry in entries]
-    kinds = sorted({node.kind for nodes in sets for node in nodes} | {"resid_pre", *severed})
-    reads = [LOGITS, *chain.from_iterable(grid(model, kind) for kind in kinds)]
-    clean = run(model, prompts.orig, reads=[EMBED, *reads])
-    if noisy:
-        embed = clean[EMBED] + _on_subject(prompts.orig, the_noise(model, prompts))
-    else:
-        embed = run(model, prompts.new, reads=[EMBED])[EMBED][None]  # [draw, batch, pos, d_model]
-    low = [run(model, prompts.orig, reads=reads, writes={EMBED: draw}) for draw in embed]
-    writes: list[Writes] = []
-    for nodes in sets:
-        cut = [node for node in _severed(model, severed, nodes) if node not in nodes]
-        back = {n: clean[n].expand(len(low), -1, -1) for n in nodes}  # [draw, batch, d_model]
-        writes.append({n: torch.stack([found[n] for found in low]) for n in cut} | back)
-    restored = torch.empty(len(sets), len(low), len(prompts), dtype=clean[LOGITS].dtype)
-    of_layer = defaultdict(list)  # the first layer that changes -> entries
-    for i, nodes in enumerate(sets):
-        of_layer[min(node.layer for node in nodes)].append(i)
-    for start, group in tqdm(of_layer.items(), mininterval=10):
-        below = torch.stack([found[Node("resid_pre", start)] for found in low])
-        end = upward(model, prompts, start, below, [writes[i] for i in group])
-        logits = model.unembed(model.ln_final(end))  # [entry, draw, batch, vocab]
-        restored[group] = per_prompt(answer_prob, logits, prompts)
-    details = about(
-        model,
-        prompts,
-        sets,
-        answer_prob,
-        receivers=[],
-        frozen="+".join(severed) or "nothing",
-        engine="causal tracing",
-    )
-    base = [per_prompt(answer_prob, found[LOGITS], prompts) for found in (clean, *low)]
-    values = base[0].numpy(), torch.stack(base[1:]).numpy(), restored.numpy()
-    return Trace(sets, *values, replace(details, direction="denoising"), clusters(prompts))
-
-
-def upward(
-    model: Model, prompts: Prompts, start: int, below: Tensor, writes: Sequence[Writes]
-) -> Float[Tensor, "entry draw batch d_model"]:
-    """The state after the last layer at END, with the writes of each entry.
-
-    below: the state below layer `start`, [draw, batch, pos, d_model].
-    """
-    network, batch = model.original_model.model, torch.arange(len(prompts))
-    x = below.expand(len(writes), -1, -1, -1, -1).flatten(0, 2)  # [rows, pos, d_model]
-    angles = network.rotary_emb(x, torch.arange(x.shape[1])[None])
-    later = torch.full((x.shape[1], x.shape[1]), -torch.inf, dtype=x.dtype).triu(1)  # [pos, pos]
-
-    def written(kind: str, layer: int, x: Tensor) -> Tensor:
-        x = x.unflatten(0, (len(writes), -1, len(prompts)))  # [entry, draw, batch, pos, d_model]
-        for row, values in zip(x, writes, strict=True):
-            for node, value in values.items():
-                if (node.kind, node.layer) == (kind, layer):
-                    row[:, batch, prompts.orig.at(node.at)] = value
-        return x.flatten(0, 2)
-
-    for i, layer in enumerate(network.layers[start:], start):
-        heard = layer.self_attn(
-            layer.input_layernorm(x), position_embeddings=angles, attention_mask=later[None, None]
-        )[0]
-        x = x + written("attn_out", i, heard)
-        x = x + written("mlp_out", i, layer.mlp(layer.post_attention_layernorm(x)))
-        x = written("resid_post", i, x)
-    x = x.unflatten(0, (len(writes), -1, len(prompts)))
-    return x[:, :, batch, prompts.orig.at("END")]
-
-
 def save(traces: dict[str, Trace]) -> None:
     """Probabilities in ten-thousandths, as whole numbers: small."""
     arrays, facts = {}, {}
@@ -227,7 +142,8 @@ def load() -> dict[str, Trace]:
 
 if __name__ == "__main__":
     model, traces = load_model("smollm2"), load()
-    for name, asked in questions(model).items():
+    for name, (prompts, entries, noisy, severed) in questions(model).items():
         if name not in traces:
-            traces[name] = trace(model, *asked)
+            noise = the_noise(model, prompts) if noisy else None
+            traces[name] = causal_trace(model, prompts, entries, noise=noise, severed=severed)
             save(traces)

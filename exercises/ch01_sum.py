@@ -61,8 +61,8 @@ check(by_hand)
 def r_in_pass_c(model, prompts, sender, receiver):
     """What R holds in pass C, for each prompt.
 
-    prompts: x_orig is prompts.orig, x_new is prompts.new. sender: such as "0.2@END".
-    receiver: such as "1.0.v@END".
+    prompts: x_orig is prompts.orig, x_new is prompts.new.
+    sender: such as "0.2@END". receiver: such as "1.0.v@END".
     Returns: a tensor [batch].
     """
     raise NotImplementedError("1.2 is not written yet")
@@ -92,8 +92,8 @@ def five(orig: dict[str, int], new: dict[str, int]) -> dict[str, int]:
     """y after each treatment of x_orig.
 
     orig, new: dicts with the keys "a", "q" and "h".
-    Returns: a dict with the keys "nothing", "path patch, p frozen", "path patch, p recomputed",
-    "activation patch h" and "overwrite R".
+    Returns: a dict with the keys "nothing", "path patch, p frozen",
+    "path patch, p recomputed", "activation patch h" and "overwrite R".
     """
     raise NotImplementedError("1.3 is not written yet")
 

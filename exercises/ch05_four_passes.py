@@ -30,7 +30,7 @@ from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
 
 # %%
 def signs() -> dict[str, str]:
-    """The sign of the change of the logit difference, "+", "-" or "0", for each path."""
+    """The sign of each path's change: "+", "-" or "0"."""
     return {
         "negative: 2.2 to the logits": "?",
         "negative: 1.0 to the queries of 2.0 and 2.1": "?",
@@ -95,7 +95,8 @@ check(pass_c)
 def pass_d(model, tokens, stored):
     """The logits at END when the receivers have the stored values.
 
-    tokens: x_orig. stored: a dict from each receiver to its value from pass C.
+    tokens: x_orig.
+    stored: a dict from each receiver to its value from pass C.
     Returns: a tensor [batch, vocab].
     """
     raise NotImplementedError("5.3 is not written yet")
@@ -129,8 +130,9 @@ check(pass_d)
 def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
     """Path patching of one head to one input of another head.
 
-    x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
-    or "k" or "v" in the third place. at: position in each prompt [batch].
+    x_orig, x_new: token ids [batch, pos]. sender: (layer, head).
+    receiver: (layer, head, "q"), or "k" or "v" in the third place.
+    at: position in each prompt [batch].
     Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter
     prompts are padded on the right; what stands there does not count.
     """
@@ -158,9 +160,11 @@ check(path_patch_by_hooks)
 
 # %%
 def repaired(model, prompts, senders, receivers):
-    """Path patching with all heads frozen: the logits of pass D at END, a tensor [batch, vocab].
+    """Path patching with all heads frozen.
 
-    prompts: x_orig is prompts.orig, x_new is prompts.new. senders, receivers: lists of nodes.
+    prompts: x_orig is prompts.orig, x_new is prompts.new.
+    senders, receivers: lists of nodes.
+    Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     b = run(model, prompts.orig, reads=heads(model))
     a = run(model, prompts.new, reads=senders)
@@ -194,11 +198,12 @@ check(repaired)
 
 # %%
 def both_directions(model, prompts, nodes):
-    """The change of the logit difference by an activation patch of the nodes, in both directions.
+    """How an activation patch changes the logit difference, both ways.
 
     nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are
     patched together.
-    Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
+    Returns: {"noising": tensor [batch], "denoising": tensor [batch]},
+    patched minus before.
     """
     raise NotImplementedError("5.6 is not written yet")
 

@@ -38,11 +38,14 @@ from exercises.measured import direct_effects
 def standing_out(effects, order, frame, least):
     """The rows that stand out, for each order.
 
-    effects: the change of the logit difference, a numpy array [head, prompt], in logits.
-    order: "ABBA" or "BABA" for each prompt. frame: the name of its frame. Both are
-    lists of texts; a frame may have other numbers of prompts than another one.
+    effects: the change of the logit difference, a numpy array
+    [head, prompt], in logits.
+    order: "ABBA" or "BABA" for each prompt. frame: the name of its frame.
+    Both are lists of texts; a frame may have other numbers of prompts than
+    another one.
     least: the smallest mean that counts, in logits.
-    Returns: {"ABBA": row numbers, "BABA": row numbers}, each a list in rising order.
+    Returns: {"ABBA": row numbers, "BABA": row numbers}, each a list in
+    rising order.
     """
     raise NotImplementedError("7.1 is not written yet")
 
@@ -94,7 +97,7 @@ def real_heads(least=0.2):
 
 # %%
 def may_conclude() -> dict[str, str]:
-    """Whether each statement follows from the direct effects: "yes" or "no"."""
+    """Whether each statement follows from direct effects: "yes" or "no"."""
     return {
         "a: 23.3 in both orders": "?",
         "b: 23.2 in either order": "?",

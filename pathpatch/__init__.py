@@ -7,8 +7,8 @@ the left and up this map.
 tasks/       pairs rows own ioi facts
 models/      devices weights smollm2 tiny prepare check load
 handmade/    designs build toys ioi_machine ioi_variants
-engine/      spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps
-             traces
+engine/      spec scene suffix pass_c pass_d literal fast total blocks progress verify
+             verify_total work cost identity store jobs sweeps traces
 circuits/    circuit treatments links ablation knockouts edges evaluation subsets assessment
              gradients attribution discovery walk
 pictures/    pen plots attention readout passes diagrams wiring

@@ -44,7 +44,7 @@ from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
 
 # %%
 def signs() -> dict[str, str]:
-    """The sign of the change of the logit difference, "+", "-" or "0", for each path."""
+    """The sign of each path's change: "+", "-" or "0"."""
     # solution
     # Canary ba0a7bcd4087d6ec: stays with instructors.
     return {
@@ -140,7 +140,8 @@ check(pass_c)
 def pass_d(model, tokens, stored):
     """The logits at END when the receivers have the stored values.
 
-    tokens: x_orig. stored: a dict from each receiver to its value from pass C.
+    tokens: x_orig.
+    stored: a dict from each receiver to its value from pass C.
     Returns: a tensor [batch, vocab].
     """
     # solution
@@ -189,8 +190,9 @@ check(pass_d)
 def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
     """Path patching of one head to one input of another head.
 
-    x_orig, x_new: token ids [batch, pos]. sender: (layer, head). receiver: (layer, head, "q"),
-    or "k" or "v" in the third place. at: position in each prompt [batch].
+    x_orig, x_new: token ids [batch, pos]. sender: (layer, head).
+    receiver: (layer, head, "q"), or "k" or "v" in the third place.
+    at: position in each prompt [batch].
     Returns: the logits of pass D, a tensor [batch, pos, vocab]. Shorter
     prompts are padded on the right; what stands there does not count.
     """
@@ -254,9 +256,11 @@ check(path_patch_by_hooks)
 
 # %%
 def repaired(model, prompts, senders, receivers):
-    """Path patching with all heads frozen: the logits of pass D at END, a tensor [batch, vocab].
+    """Path patching with all heads frozen.
 
-    prompts: x_orig is prompts.orig, x_new is prompts.new. senders, receivers: lists of nodes.
+    prompts: x_orig is prompts.orig, x_new is prompts.new.
+    senders, receivers: lists of nodes.
+    Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     # solution
     # Canary 24aa5d9de0aca2fb: stays with instructors.
@@ -307,11 +311,12 @@ check(repaired)
 
 # %%
 def both_directions(model, prompts, nodes):
-    """The change of the logit difference by an activation patch of the nodes, in both directions.
+    """How an activation patch changes the logit difference, both ways.
 
     nodes: a list of names, such as ["0.0@END", "1.2.v@S2"], which are
     patched together.
-    Returns: {"noising": tensor [batch], "denoising": tensor [batch]}, patched minus before.
+    Returns: {"noising": tensor [batch], "denoising": tensor [batch]},
+    patched minus before.
     """
     # solution
     # Canary 5483bcacaae6dcc2: stays with instructors.

@@ -114,7 +114,7 @@ check(my_choice)
 
 # %%
 def patch_shared(model, prompts, sender, layer, head, kind, at):
-    """Path patch the sender to the key or value vector that query head `head` shares.
+    """Path patch the sender to a key or value that heads share.
 
     prompts: x_orig is prompts.orig, x_new is prompts.new. sender: a name,
     such as "0.3@S2" or "embed@S2". kind: "k" or "v". at: a position, "S2"
@@ -159,9 +159,11 @@ check(patch_shared)
 
 # %%
 def planted_circuit() -> tuple[str, dict[tuple[str, str], float]]:
-    """Your key, and every edge of its machine with its effect on the logit difference.
+    """Your key, and every edge of its machine with its effect.
 
-    Returns: for example ("ada", {("1.0.z@END", "2.0.q@END"): -4.0}), but with all edges.
+    Effects are changes of the logit difference.
+    Returns: for example ("ada", {("1.0.z@END", "2.0.q@END"): -4.0}), but
+    with all edges.
     """
     # solution
     # Canary 3b34e1d7a3120fa9: stays with instructors.

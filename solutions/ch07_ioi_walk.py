@@ -54,11 +54,14 @@ from exercises.measured import direct_effects
 def standing_out(effects, order, frame, least):
     """The rows that stand out, for each order.
 
-    effects: the change of the logit difference, a numpy array [head, prompt], in logits.
-    order: "ABBA" or "BABA" for each prompt. frame: the name of its frame. Both are
-    lists of texts; a frame may have other numbers of prompts than another one.
+    effects: the change of the logit difference, a numpy array
+    [head, prompt], in logits.
+    order: "ABBA" or "BABA" for each prompt. frame: the name of its frame.
+    Both are lists of texts; a frame may have other numbers of prompts than
+    another one.
     least: the smallest mean that counts, in logits.
-    Returns: {"ABBA": row numbers, "BABA": row numbers}, each a list in rising order.
+    Returns: {"ABBA": row numbers, "BABA": row numbers}, each a list in
+    rising order.
     """
     # solution
     # Canary 49a93a3b3b6a06f3: stays with instructors.
@@ -132,7 +135,7 @@ def real_heads(least=0.2):
 
 # %%
 def may_conclude() -> dict[str, str]:
-    """Whether each statement follows from the direct effects: "yes" or "no"."""
+    """Whether each statement follows from direct effects: "yes" or "no"."""
     # solution
     # Canary d20ec1cf58ed03ea: stays with instructors.
     return {

@@ -42,30 +42,31 @@ def fuzz(sample: bool) -> Figures:
 
 def families(sample: bool) -> Figures:
     """Every architecture that can be built small, against hooks on the untouched model"""
-    return {"rows": pytest("tests/families", **({} if sample else {"PATHPATCH_AUDIT": "1"}))}
+    words = ["-k", "Gemma2"] if sample else []
+    return {"rows": pytest("tests/families", *words, PATHPATCH_AUDIT="1")}
 
 
 def slow(sample: bool) -> Figures:
-    """Tests that take too long for every change: every notebook, all numbers of other projects"""
-    chapter = ["-k", "test_notebooks and ch06"] if sample else []
-    notebooks = pytest("-m", "audit", *chapter, PATHPATCH_AUDIT="1")
-    peers = ["-k", "arena"] if sample else []
-    files = pytest("tests/test_peers.py", *peers, PATHPATCH_AUDIT="1")
-    return {"notebooks": notebooks, "tests of other projects' numbers": files}
+    """Tests of which every change runs a part: all their cases, all prompts, all notebooks"""
+    some = ["-k", "test_notebooks and ch06"] if sample else []
+    cases = pytest("-m", "audit or sample", *some, PATHPATCH_AUDIT="1")
+    files = ["tests/test_peers.py", "tests/test_handmade.py"]
+    some = ["-k", "arena or true_effect and toy"] if sample else []
+    return {"cases": cases, "in whole files": pytest(*files, *some, PATHPATCH_AUDIT="1")}
 
 
 def answers(sample: bool) -> Figures:
     """Every right and wrong answer to every exercise, on the learners' own cases and on others"""
     judged = 0
     for seed in SEEDS[:1] if sample else (5, *SEEDS[:3]):
-        chapter = ["-k", "1.1 or 1.2 or 1.3"] if sample else []
+        chapter = ["-k", "1.1"] if sample else []
         judged += pytest("tests/exercises/test_answers.py", *chapter, EXERCISES_SEED=str(seed))
     return {"verdicts": judged}
 
 
 def edits(sample: bool) -> Figures:
     """Every small edit of every solution, judged; those that pass, on 200 other inputs"""
-    words = ["--every", "40"] if sample else []
+    words = ["--every", "80"] if sample else []
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     out = say("tests/mutants/edits.py", *words, cwd=ROOT, PYTHONPATH=path)
     names = ("edits", "named", "rejected", "equal", "pass")

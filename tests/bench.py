@@ -24,22 +24,32 @@ import psutil
 import torch
 
 from pathpatch import (
+    Plan,
     Prompts,
     SweepOptions,
+    embedding_std,
+    fact_prompts,
+    gaussian_noise,
+    grid,
     heads,
     ioi_prompts,
+    load_facts,
     load_model,
     logit_diff,
     mlps,
     path_sweep,
     plan,
 )
-from pathpatch.engine.cost import forward_multiply_adds
+from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.fast import patch_all
-from pathpatch.engine.jobs import literal_passes
+from pathpatch.engine.literal import literal_passes
+from pathpatch.engine.spec import Corruption, Spec
+from pathpatch.engine.total import patch_nodes
+from pathpatch.engine.work import forward_multiply_adds
 from pathpatch.models.load import wrap
 from pathpatch.nodes import Model
 from pathpatch.tasks.ioi import TEMPLATES
+from pathpatch.tracing import _on_subject
 
 OUT = Path(__file__).resolve().parent.parent / "out" / "bench.json"
 PROMPTS, SUBSET, MANY = 26, 8, 1000
@@ -65,32 +75,65 @@ def seconds(function: Callable[[], object], repeat: int = 1) -> float:
 
 
 def against_literal(model: Model, prompts: Prompts, results: dict, jobs: dict = JOBS) -> None:
-    """The engines on the same questions; the literal one on a few senders, extrapolated."""
+    """Path patching by both engines."""
     for name, (at, receivers, least) in jobs.items():
         planned = plan(model, prompts, senders=heads(model, at), receivers=receivers)
-        spec, n = planned.spec, len(planned.spec.senders)
-        some = replace(spec, senders=spec.senders[n // (2 * SUBSET) :: n // SUBSET][:SUBSET])
-        fast = seconds(lambda s=spec: list(patch_all(model, prompts, s)[1]), 3)
+        compare(model, prompts, results, name, planned, least)
+
+
+def patched_against_literal(model: Model, prompts: Prompts, results: dict) -> None:
+    """Activation patching, and causal tracing with ten draws, by both engines.
+
+    Of noise a draw is a column by itself, like a prompt.
+    """
+    facts = [fact for fact in load_facts() if len(fact.subject.split()) > 1][::30]
+    some, draws = fact_prompts(model.tokenizer, facts[:3]), 10
+    scale = 3 * embedding_std(model, [fact.subject for fact in load_facts()])
+    noise = gaussian_noise(model, some.orig, scale, torch.Generator().manual_seed(0), draws)
+    noisy = Corruption(_on_subject(some.orig, noise).flatten(0, 1), [])
+    columns = some[list(range(len(some))) * draws]
+    everywhere = range(int(prompts.orig.at("END").min()) + 1)
+    three = ["subject_first", "subject_last", "END"]
+    for name, asked, nodes, corruption, least in (
+        ("patch heads at END", prompts, heads(model, "END"), None, 15),
+        ("patch states", prompts, grid(model, "resid_post", everywhere), None, 3),
+        ("restore states at three positions", columns, grid(model, "resid_post", three), noisy, 3),
+    ):
+        sets = [[node] for node in nodes]
+        spec = Spec(sets, [], [], "nothing", logit_diff, corruption=corruption)
+        planned = plan_spec(model, asked, spec, SweepOptions())
+        compare(model, asked, results, name, planned, least)
+
+
+def compare(
+    model: Model, prompts: Prompts, results: dict, name: str, planned: Plan, least: int
+) -> None:
+    """The engines on the same question; the literal one on a few senders, extrapolated."""
+    spec, n = planned.spec, len(planned.spec.senders)
+    engine = patch_all if spec.receivers else patch_nodes
+    some = replace(spec, senders=spec.senders[n // (2 * SUBSET) :: n // SUBSET][:SUBSET])
+    with torch.no_grad():
+        fast = seconds(lambda: list(engine(model, prompts, spec)[1]), 3)
         _, passes = literal_passes(model, prompts, some)
-        each = [seconds(lambda p=passes: next(p)) for _ in some.senders]
-        literal = float(np.median(each)) * n
-        plain = matmul_seconds(planned.multiply_adds)
-        results[name] = {
-            "fast_seconds": fast,
-            "literal_seconds_extrapolated": literal,
-            "literal_senders_timed": len(some.senders),
-            "ratio": literal / fast,
-            "wanted": least,
-            "multiply_adds": planned.multiply_adds,
-            "ratio_to_plain_matmuls": fast / plain,
-            "planned_seconds": planned.seconds,
-        }
-        print(
-            f"{name}: {fast:.2f} s, literal {literal:.0f} s (from {len(some.senders)} senders): "
-            f"{literal / fast:.0f} times (wanted {least}); {fast / plain:.2f} times plain matrix "
-            f"multiplications; plan said {planned.seconds:.1f} s",
-            flush=True,
-        )
+        each = [seconds(lambda: next(passes)) for _ in some.senders]
+    literal = float(np.median(each)) * n
+    plain = matmul_seconds(planned.multiply_adds)
+    results[name] = {
+        "fast_seconds": fast,
+        "literal_seconds_extrapolated": literal,
+        "literal_senders_timed": len(some.senders),
+        "ratio": literal / fast,
+        "wanted": least,
+        "multiply_adds": planned.multiply_adds,
+        "ratio_to_plain_matmuls": fast / plain,
+        "planned_seconds": planned.seconds,
+    }
+    print(
+        f"{name}: {fast:.2f} s, literal {literal:.0f} s (from {len(some.senders)} senders): "
+        f"{literal / fast:.0f} times (wanted {least}); {fast / plain:.2f} times plain matrix "
+        f"multiplications; plan said {planned.seconds:.1f} s",
+        flush=True,
+    )
 
 
 def matmul_seconds(multiply_adds: float) -> float:
@@ -287,6 +330,7 @@ def main(sample: bool) -> None:
         against_literal(model, prompts, results, dict([*JOBS.items()][:1]))
     else:
         against_literal(model, prompts, results)
+        patched_against_literal(model, prompts, results)
         against_transformer_lens(model, prompts, results)
         growth(model, results)  # from here on other work on the machine does no harm
         exactness(model, prompts, results)

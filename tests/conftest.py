@@ -7,6 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -162,17 +163,22 @@ LONG = (
     "test_cluster.py",
     "test_smollm2.py",
     "test_facts.py",
-    "test_states_set_by_hand",
-    "test_every_mutant_gets_a_number_wrong",
     "test_fuzz.py",
 )
 
 
 def pytest_collection_modifyitems(config, items):
     if not AUDIT:
-        later = [item for item in items if item.get_closest_marker("audit")]
+        later = {item for item in items if item.get_closest_marker("audit")}
+        cases: Counter = Counter()  # test -> how many of its cases came before
+        for item in items:
+            if sample := item.get_closest_marker("sample"):
+                test = item.nodeid.split("[")[0]
+                if cases[test] % sample.args[0]:
+                    later.add(item)
+                cases[test] += 1
         items[:] = [item for item in items if item not in later]
-        config.hook.pytest_deselected(items=later)
+        config.hook.pytest_deselected(items=list(later))
 
     def turn(item) -> int:
         return next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG))

@@ -34,6 +34,7 @@ TABLES = [  # their function, our kind, whether it has heads
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "kind", "of_heads"), TABLES)
 def test_whole_tables_equal_transformer_lens(tiny: Tiny, name: str, kind: str, of_heads: bool):
     """Their tables are [layer, pos], [layer, pos, head] or, for patterns, [layer, head, pos]."""
@@ -71,7 +72,7 @@ def test_every_kind_at_labels_and_in_sets_equals_the_oracle(tiny: Tiny, directio
     assert len({round(float(row.mean()), 9) for row in effects.patched}) > len(entries) // 2
     assert effects.names[-3:-1] == ["0.1.z@S1+1+1.2.q@END", "1.kv1.v@S1+1+0.mlp_out"]
     about = effects.about
-    assert (about.engine, about.receivers) == ("activation patching", [])
+    assert (about.engine, about.receivers) == ("activation patching, fast", [])
     assert (about.direction, about.frozen) == (direction, "nothing")
     assert about.metric == "answer_prob"
 
@@ -95,7 +96,7 @@ def test_blocks_of_prompts_give_the_same(tiny: Tiny, tmp_path):
     nodes = heads(tiny.model, "S2")[:9]  # two jobs of nodes
     whole = activation_sweep(tiny.model, tiny.prompts, nodes=nodes)
     per_prompt = 1.1 * 2 * _bytes(Layout(tiny.model, tiny.prompts.orig, [], False))[0] / GIB
-    how = SweepOptions(memory=2 * per_prompt, folder=tmp_path)
+    how = SweepOptions("literal", 2 * per_prompt, tmp_path)
     parts = activation_sweep(tiny.model, tiny.prompts, nodes=nodes, options=how)
     assert len(list((tmp_path / "blocks").glob("*.npy"))) == 3 * 2
     assert np.abs(whole.patched - parts.patched).max() < EXACT
@@ -122,7 +123,7 @@ def test_save_and_load(tiny: Tiny, tmp_path):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, nodes, words):
-    for module in ("engine.cost", "engine.literal"):
+    for module in ("engine.cost", "engine.literal", "engine.total"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)  # a pass would be a TypeError
     with pytest.raises(PathPatchError, match=words):
         activation_sweep(tiny.model, tiny.prompts, nodes=nodes)

@@ -78,3 +78,16 @@ def test_the_list_of_functions_has_every_public_name():
     spec.loader.exec_module(generated)
     listed = re.findall(r"^`+\{py:(?:function|class|data)\} (\w+)", generated.api(), re.MULTILINE)
     assert sorted(listed) == sorted(pathpatch.__all__)
+
+
+CELL = re.compile(r"^(`{3,})(?:\{code-cell\}|python)[^\n]*\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+EXERCISES = {f"exercises/{f.stem}": f.read_text("utf-8") for f in BOOK.glob("exercises/*.md")}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *EXERCISES])
+def test_code_fits_the_column_of_a_page(page: str):
+    for cell in CELL.finditer((TEXT | EXERCISES)[page]):
+        code = re.sub(r"\A---\n.*?\n---\n", "", cell[2], flags=re.DOTALL)  # options of the cell
+        if "remove-cell" not in cell[2]:
+            long = [line for line in code.splitlines() if len(line) > 76]
+            assert not long, long

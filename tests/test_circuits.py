@@ -56,6 +56,7 @@ def search(**more) -> Search:
     return Search(np.random.default_rng(0), **more)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("variant", ["token", "keys", "position", "backup", "mlp"])
 def test_the_whole_circuit_is_faithful(variant: str, reference: str):
@@ -148,6 +149,7 @@ def test_completeness_of_a_circuit_with_and_without_its_backup(reference: str):
         assert same(found["2.0"].one, 2) and same(found["none"].one, 6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("reference", ["zero", "resample", "mean"])
 def test_the_greedy_search_finds_what_the_backup_hides(reference: str):
     knockout = knock("backup", reference)

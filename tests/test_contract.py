@@ -17,7 +17,8 @@ ROOMS = {
     "models": "devices weights smollm2 tiny prepare check load",
     "handmade": "designs build toys ioi_machine ioi_variants",
     "engine": (
-        "spec scene pass_c pass_d literal fast blocks verify cost identity store jobs sweeps traces"
+        "spec scene suffix pass_c pass_d literal fast total blocks progress verify "
+        "verify_total work cost identity store jobs sweeps traces"
     ),
     "circuits": (
         "circuit treatments links ablation knockouts edges evaluation subsets assessment "

@@ -7,7 +7,7 @@ import pytest
 from conftest import Tiny
 
 from pathpatch import PathPatchError, SweepOptions, heads, mlps, path_sweep, plan
-from pathpatch.engine.cost import forward_multiply_adds, layer_weights
+from pathpatch.engine.work import forward_multiply_adds, layer_weights
 
 SENDERS = ["0.1@END", "1.mlp_out@END", "0.2@END+1.0@END", "embed@END", "2.0@END"]
 RECEIVERS = ["1.0.q@END", "2.1.q@END"]

@@ -7,7 +7,7 @@ import mutants
 import oracle
 import pytest
 import torch
-from conftest import as_oracle, ends, machine
+from conftest import AUDIT, as_oracle, ends, machine
 from pencil import arithmetic, by_pencil
 
 from pathpatch import (
@@ -35,6 +35,7 @@ from pathpatch.handmade.toys import TOYS, X_NEW, X_ORIG
 from pathpatch.nodes import as_nodes
 
 EXACT = 1e-10
+EVERY = 1 if AUDIT else 9  # a machine has 1,300 prompts: all of them in the audit
 MODELS = [*(f"toy {name}" for name in TOYS), *(f"machine {name}" for name in VARIANTS)]
 DESIGNS = {f"toy {k}": v for k, v in TOYS.items()} | {
     f"machine {k}": v for k, v in VARIANTS.items()
@@ -63,7 +64,7 @@ def title(value) -> str | None:
     return f"{value.senders} -> {value.receivers or 'everything'} ({kinds})"
 
 
-def pieces(made: HandMade, effect: TrueEffect, every: int = 1):
+def pieces(made: HandMade, effect: TrueEffect, every: int = EVERY):
     """Prompts, senders, receivers, frozen nodes, and the logit difference before."""
     prompts = made.prompts[effect.prompts][::every]
     senders = as_nodes(effect.senders.split("+"))
@@ -73,7 +74,9 @@ def pieces(made: HandMade, effect: TrueEffect, every: int = 1):
     return prompts, senders, receivers, heads(made.model) + edges, before
 
 
-def literal(made: HandMade, effect: TrueEffect, patch=path_patch, every: int = 1) -> torch.Tensor:
+def literal(
+    made: HandMade, effect: TrueEffect, patch=path_patch, every: int = EVERY
+) -> torch.Tensor:
     """The change that a `path_patch` finds, [batch]."""
     prompts, senders, receivers, frozen, before = pieces(made, effect, every)
     nodes = {"senders": senders, "receivers": receivers, "frozen": frozen}
@@ -95,7 +98,7 @@ def total(made: HandMade, effect: TrueEffect) -> torch.Tensor:
 
 
 def by_oracle(name: str, effect: TrueEffect) -> torch.Tensor:
-    prompts, senders, receivers, *_ = pieces(make(name), effect, every=5)
+    prompts, senders, receivers, *_ = pieces(make(name), effect, every=5 * EVERY)
     x_orig, weights = prompts.orig, oracle_weights(name)
     sent, received = ([as_oracle(n, x_orig) for n in nodes] for nodes in (senders, receivers))
     before = oracle.forward(weights, x_orig.ids)[oracle.LOGITS]
@@ -159,7 +162,8 @@ def test_activations_are_whole_numbers(name: str):
     nodes = [Node(kind, i, head) for kind in "qkvz" for i in layers for head in n_heads]
     nodes += [Node("resid_post", i) for i in layers] + [Node("embed"), *mlps(made.model), LOGITS]
     for prompts in made.prompts.values():
-        for tokens in (prompts.orig, prompts.new):
+        some = prompts[::EVERY]
+        for tokens in (some.orig, some.new):
             for node, value in run(made.model, tokens, reads=nodes).items():
                 assert (value - value.round()).abs().max() < EXACT, str(node)
 
@@ -205,7 +209,7 @@ def test_every_mutant_gets_a_number_wrong():
     alive = {mutant.__name__: mutant for mutant in mutants.ALL if mutant.__name__ not in NO_NUMBER}
     for name, effect in [(name, effect) for name, effect in EFFECTS if effect.receivers]:
         for mutant_name, mutant in list(alive.items()):
-            found = literal(make(name), effect, mutant, every=7)
+            found = literal(make(name), effect, mutant, every=7 * EVERY)
             if (found - effect.change).abs().max() > 1e-3:
                 del alive[mutant_name]
     assert not alive
@@ -216,8 +220,10 @@ def test_a_mutant_that_changes_no_number_is_noticed_by_the_next_pass():
     for name, effect in [(name, effect) for name, effect in EFFECTS if effect.receivers]:
         try:
             with pytest.raises(PathPatchError, match="somebody else's hook"):
-                literal(make(name), effect, mutant, every=7)  # the hooks that it left are there
-                literal(make(name), effect, mutant, every=7)
+                literal(
+                    make(name), effect, mutant, every=7 * EVERY
+                )  # the hooks that it left are there
+                literal(make(name), effect, mutant, every=7 * EVERY)
         finally:
             make(name).model.reset_hooks()
 

@@ -243,7 +243,7 @@ def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file, capsys):
 class Long:
     """A sweep that takes many seconds, in many blocks; to be stopped, in another process."""
 
-    def __init__(self, folder: Path, prompts: int = 480) -> None:
+    def __init__(self, folder: Path, prompts: int = 240) -> None:
         rows = [dict(pair) for pair in PAIRS for _ in range(prompts // 2)]
         (folder / "many.json").write_text(json.dumps(rows))
         self.folder = folder
@@ -272,7 +272,7 @@ class Long:
         while process.poll() is None and len(self.blocks(out)) < 2:
             time.sleep(0.02)
         process.send_signal(number)
-        return process, process.communicate(timeout=60)[1]
+        return process, process.communicate(timeout=600)[1]
 
 
 def test_a_sweep_that_was_killed_goes_on_where_it_stopped(tmp_path):
@@ -291,10 +291,10 @@ def test_a_sweep_that_was_killed_goes_on_where_it_stopped(tmp_path):
 
 
 def test_ctrl_c_ends_a_sweep_and_keeps_whole_blocks(tmp_path):
-    long = Long(tmp_path, 2400)  # half a minute, so that it cannot end before it is stopped
+    long = Long(tmp_path, 1200)  # many seconds, so that it cannot end before it is stopped
     process, error = long.interrupt("out", signal.SIGINT)
     assert process.returncode == 130, error
-    assert b"literal engine, 18 senders on 2400 prompts" in error, "the cost comes first"
+    assert b"literal engine, 18 senders on 1200 prompts" in error, "the cost comes first"
     assert b"stopped; the same command goes on from the last finished block" in error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["blocks"]
     kept = [path.name for path in (tmp_path / "out" / "blocks").iterdir()]
@@ -342,7 +342,7 @@ def test_patch_writes_what_it_did(tmp_path, file, direction, capsys):
     data = json.loads((out / "effects.json").read_text())
     names = [f"{layer}.resid_pre@{at}" for layer in range(3) for at in ("S2", "END")]
     assert data["senders"] == names
-    assert (data["engine"], data["receivers"]) == ("activation patching", [])
+    assert (data["engine"], data["receivers"]) == ("activation patching, fast", [])
     assert (data["direction"], data["metric"]) == (direction, "logit_diff")
     assert "2 prompts, change of logit_diff" in capsys.readouterr().out
     out = tmp_path / "other"
@@ -368,14 +368,15 @@ def test_trace_writes_every_draw(tmp_path, facts, capsys):
         "0.mlp_out@subject_first+1.mlp_out@subject_first",
         "0.mlp_out@subject_last+1.mlp_out@subject_last",
     ]
-    assert (data["engine"], data["frozen"]) == ("causal tracing, noise", "attn_out")
+    assert (data["engine"], data["frozen"]) == ("causal tracing, noise, fast", "attn_out")
     assert (data["direction"], data["metric"]) == ("denoising", "answer_prob")
     draws = json.loads((out / "trace.json").read_text())
     assert [len(draws["restored"]), len(draws["restored"][0])] == [9, 3]
     assert "3 draw(s)" in capsys.readouterr().out
+    out = tmp_path / "other"
     assert command("trace", out, "--facts", facts, "--corruption", "replace") == 0
     data = json.loads((out / "effects.json").read_text())
-    assert data["engine"] == "causal tracing, replaced tokens"
+    assert data["engine"] == "causal tracing, replaced tokens, fast"
     assert data["senders"][-1] == "2.resid_post@END"
     draws = json.loads((out / "trace.json").read_text())
     assert draws["restored"][-1] == [pytest.approx(draws["clean"], abs=1e-9)]
@@ -383,12 +384,22 @@ def test_trace_writes_every_draw(tmp_path, facts, capsys):
 
 def test_the_seed_of_the_noise(tmp_path, facts):
     found = []
-    for seed in ("0", "0", "1"):
+    for i, seed in enumerate(("0", "0", "1")):
         more = ["--facts", facts, "--draws", "2", "--seed", seed]
-        assert command("trace", tmp_path / "out", *more) == 0
-        found.append((tmp_path / "out" / "trace.json").read_text())
+        assert command("trace", tmp_path / str(i), *more) == 0
+        found.append((tmp_path / str(i) / "trace.json").read_text())
     assert found[0] == found[1] != found[2]
-    assert Effects.load(tmp_path / "out").seed == 1
+    assert Effects.load(tmp_path / "2").seed == 1
+
+
+def test_trace_says_what_a_larger_run_would_add(tmp_path, facts, capsys):
+    more = ["--facts", facts, "--draws", "1", "--at", "END"]
+    assert command("trace", tmp_path / "out", *more, "--prompts", "1") == 0
+    said = "1 of 2 facts. A larger run: --prompts 2 asks about all, in 2 times the time"
+    assert said in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "blocks").glob("*.npy"))) == 1
+    assert command("trace", tmp_path / "all", *more) == 0
+    assert "A larger run" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

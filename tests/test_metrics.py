@@ -109,6 +109,7 @@ def everything(tiny: Tiny, metric):
     yield lambda: Knockout(model, prompts, Ablation(metric=metric)).score()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("metric", OF_THE_BATCH, ids=lambda metric: metric.__name__)
 def test_a_metric_with_something_of_the_batch_inside_is_refused(tiny: Tiny, metric):
     for task in everything(tiny, metric):
@@ -141,6 +142,7 @@ def won(logits, prompts):
     return logit_diff(logits, prompts) > 0
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("metric", [half, log_odds, entropy, won], ids=lambda m: m.__name__)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_other_metrics_pass_in_every_dtype(metric, dtype):
@@ -168,6 +170,7 @@ def wants_gradients(logits, prompts):
     return (2 * logit_diff(logits, prompts)).requires_grad_()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("metric", [writes_logits, writes_prompts, wants_gradients])
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 def test_what_a_metric_writes_or_wants_changes_nothing(tiny: Tiny, engine: str, metric):

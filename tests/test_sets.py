@@ -72,6 +72,7 @@ def truth(tiny: Tiny, prompts: Prompts, senders: str, receivers, edges: bool) ->
     return logit_diff(ends(logits, prompts.orig), prompts).numpy()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("edges", [False, True], ids=["recompute-mlps", "freeze-mlps"])
 @pytest.mark.parametrize("engine", ["fast", "literal"])
 @pytest.mark.parametrize("case", OVERLAPS)
@@ -101,6 +102,7 @@ def test_places_that_meet_in_some_prompts_only(tiny: Tiny):
             assert np.abs(found.patched - expected).max() < EXACT
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize("case", OVERLAPS)
 def test_edge_attribution_counts_a_place_once(tiny: Tiny, case: str, steps: int):
@@ -126,6 +128,7 @@ def test_the_edges_of_a_circuit_count_a_place_once(tiny: Tiny):
 FROZEN = (["0.1@END", "0.1@last"], ["0.1@END", "0.1"], ["0.1@last", "0.1", "0.1@END"])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("frozen", FROZEN, ids=" ".join)
 @pytest.mark.parametrize("senders", ["0.1@END", "0.1@last", "0.1"])
 def test_a_sender_is_patched_however_its_place_is_frozen(tiny: Tiny, senders: str, frozen):
@@ -217,6 +220,7 @@ FORMS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_set_may_be_a_list_of_its_nodes(tiny: Tiny, form: str):
     model, prompts, names = tiny.model, tiny.prompts, FORMS[form]

@@ -81,7 +81,9 @@ def test_what_the_fast_engine_cannot_do_goes_to_the_literal_form(tiny: Tiny):
 def test_a_quiet_sweep_says_nothing(tiny: Tiny, monkeypatch, capsys):
     """Neither the cost, though it is over two seconds, nor the bar, though it is shown at once."""
     monkeypatch.setattr("pathpatch.engine.cost.seconds_each", lambda model, prompts: 1.0)
-    monkeypatch.setattr("pathpatch.engine.jobs.tqdm", lambda *a, **k: tqdm(*a, **{**k, "delay": 0}))
+    monkeypatch.setattr(
+        "pathpatch.engine.progress.tqdm", lambda *a, **k: tqdm(*a, **{**k, "delay": 0})
+    )
     asked = {"senders": SENDERS, "receivers": RECEIVERS}
     loud = path_sweep(tiny.model, tiny.prompts, **asked)
     said = capsys.readouterr().err

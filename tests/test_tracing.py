@@ -13,6 +13,7 @@ from pathpatch import (
     Node,
     PathPatchError,
     Prompts,
+    SweepOptions,
     Trace,
     activation_sweep,
     answer_prob,
@@ -23,6 +24,8 @@ from pathpatch import (
     logit_diff,
     windows,
 )
+from pathpatch.engine.cost import GIB, _bytes
+from pathpatch.engine.scene import Layout
 from pathpatch.nodes import names, node_set
 from pathpatch.prompts import FIRST, LAST
 from pathpatch.tracing import CODE
@@ -77,6 +80,7 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("metric", [answer_prob, logit_diff])
 @pytest.mark.parametrize(
     ("severed", "entries"),
@@ -157,14 +161,20 @@ def test_replaced_tokens_are_denoising_activation_patching(tiny: Tiny):
     assert np.abs(trace.effects().patched - effects.patched).max() < EXACT
     assert np.abs(trace.effects().base - effects.base).max() < EXACT
     assert trace.effects().senders == effects.senders
-    assert trace.about.engine == "causal tracing, replaced tokens"
+    assert trace.about.engine == "causal tracing, replaced tokens, fast"
 
 
-def test_blocks_of_prompts_give_the_same(tiny: Tiny, monkeypatch):
+def test_blocks_of_prompts_give_the_same(tiny: Tiny, monkeypatch, tmp_path):
+    """A block holds prompts and draws."""
     prompts, noise = subjects(tiny.prompts), some_noise(tiny)
     whole = causal_trace(tiny.model, prompts, STATES, noise=noise)
     monkeypatch.setattr("pathpatch.engine.blocks.BLOCK", 4)
-    parts = causal_trace(tiny.model, prompts, STATES, noise=noise)
+    layout = Layout(tiny.model, prompts.orig, [], False)
+    pass_b, row = _bytes(layout)
+    each = max(pass_b, prompts.orig.ids.shape[1] * row)
+    how = SweepOptions(memory=2 * 4.5 * each / GIB, folder=tmp_path)
+    parts = causal_trace(tiny.model, prompts, STATES, noise=noise, options=how)
+    assert len(list((tmp_path / "blocks").glob("*.npy"))) == 5  # of 3 draws of 6 prompts
     for key in ("clean", "corrupted", "restored"):
         assert np.abs(getattr(whole, key) - getattr(parts, key)).max() < EXACT
 
@@ -176,7 +186,7 @@ def test_effects_and_files(tiny: Tiny, tmp_path):
     assert effects.change == pytest.approx((trace.restored - trace.corrupted).mean(1))
     assert trace.total_effect() == pytest.approx(trace.clean - trace.corrupted.mean(0))
     about = effects.about
-    assert (about.engine, about.direction) == ("causal tracing, noise", "denoising")
+    assert (about.engine, about.direction) == ("causal tracing, noise, fast", "denoising")
     assert (about.frozen, about.metric, about.receivers) == ("mlp_out", "answer_prob", [])
     trace.save(tmp_path)
     data = json.loads((tmp_path / "trace.json").read_text())
@@ -226,7 +236,7 @@ def test_noise_and_its_scale(tiny: Tiny):
     ],
 )
 def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
-    for module in ("engine.cost", "engine.traces", "tracing"):
+    for module in ("engine.cost", "engine.traces", "engine.total", "tracing"):
         monkeypatch.setattr(f"pathpatch.{module}.run", None)
     options = {"nodes": STATES, "noise": some_noise(tiny), **change}
     with pytest.raises(PathPatchError, match=words):

@@ -1,4 +1,4 @@
-"""The traces of chapter 4: the road they take gives the numbers of `causal_trace`."""
+"""The traces of chapter 4: the file holds what the model does."""
 
 import importlib.util
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import Tiny
 
-from pathpatch import Prompts, causal_trace, gaussian_noise, windows
+from pathpatch import Prompts, SweepOptions, causal_trace
 
 BOOK = Path(__file__).parent.parent / "book"
 spec = importlib.util.spec_from_file_location("traces", BOOK / "tracing_smollm2.py")
@@ -29,42 +29,11 @@ def with_subject(prompts: Prompts) -> Prompts:
     return replace(prompts, orig=orig, new=new)
 
 
-@pytest.mark.parametrize(
-    ("noisy", "kind", "severed"),
-    [
-        (True, "states", []),
-        (True, "states", ["mlp_out"]),
-        (False, "states", ["attn_out", "mlp_out"]),
-        (True, "mlp_out", []),
-        (False, "mlp_out", ["mlp_out"]),
-        (True, "attn_out", ["mlp_out"]),
-        (False, "attn_out", []),
-    ],
-)
-def test_the_numbers_are_those_of_causal_trace(
-    llama: Tiny, monkeypatch: pytest.MonkeyPatch, noisy: bool, kind: str, severed: list[str]
-):
-    prompts = with_subject(llama.prompts)
-    noise = gaussian_noise(llama.model, prompts.orig, 1.5, torch.Generator().manual_seed(1), 3)
-    monkeypatch.setattr(traces, "the_noise", lambda *_: noise)
-    at = ["subject_last", "END"]
-    entries = STATES if kind == "states" else windows(llama.model, kind, at, (1, 0))
-    fast = traces.trace(llama.model, prompts, entries, noisy, severed)
-    slow = causal_trace(
-        llama.model, prompts, entries, noise=noise if noisy else None, severed=severed
-    )
-    assert replace(fast.about, engine="") == replace(slow.about, engine="")
-    assert fast.templates == slow.templates
-    assert np.abs(slow.restored - slow.corrupted).max() > 1e-4
-    for part in ("clean", "corrupted", "restored"):
-        assert np.abs(getattr(fast, part) - getattr(slow, part)).max() < 1e-10
-
-
 def test_a_saved_trace_comes_back(llama: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(traces, "FILE", tmp_path / "traces.npz")
     assert traces.load() == {}
     prompts = with_subject(llama.prompts)
-    made = traces.trace(llama.model, prompts, STATES, False, [])
+    made = causal_trace(llama.model, prompts, STATES, noise=None)
     traces.save({"some": made})
     (again,) = traces.load().values()
     assert (again.nodes, again.about, again.templates) == (made.nodes, made.about, made.templates)
@@ -101,5 +70,6 @@ def test_the_file_holds_what_the_model_does():
             [entries[i] for i in chosen],
             noise=traces.the_noise(model, prompts)[:1, :1] if noisy else None,
             severed=severed,
+            options=SweepOptions("literal", quiet=True),
         )
         assert np.abs(again.restored[:, 0, 0] - found[name].restored[chosen, 0, 0]).max() < 2e-3

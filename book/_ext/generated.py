@@ -43,7 +43,8 @@ def map_of_pages() -> str:
         question = re.search(r"\*\*The question\.\*\* (.+?)\n\n", text, re.DOTALL)
         time = re.search(r"\*\*Time\*\* (.+?)\.\n", text)
         if question and time:
-            rows.append(f"| {{doc}}`{name}` | {' '.join(question[1].split())} | {time[1]} |")
+            asked = re.sub(r"\$(\w)\$", r"*\1*", " ".join(question[1].split()))  # no equations here
+            rows.append(f"| {{doc}}`{name}` | {asked} | {time[1]} |")
     return "\n".join(rows)
 
 
@@ -54,9 +55,10 @@ def claims() -> str:
         file = BOOK / "claims" / f"{name}.json"
         if not file.exists():
             continue
-        rows = ["| claim | value | tolerance | key |", "| --- | --: | --: | --- |"]
+        rows = ["| claim | value | tolerance | key |", "| --- | --- | --: | --- |"]
         for claim in json.loads(file.read_text(encoding="utf-8")):
             value, tolerance = claim["value"], claim["tolerance"]
+            value = f"{value:.6g}" if isinstance(value, float) else value
             value = ", ".join(value) if isinstance(value, list) else str(value)
             value = value.replace("-", "\N{MINUS SIGN}")
             statement = claim["statement"].replace("|", "\\|")

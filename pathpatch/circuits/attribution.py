@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pathpatch.circuits.gradients import gradients
 from pathpatch.effects import Effects
@@ -26,6 +25,7 @@ from pathpatch.engine.cost import announce
 from pathpatch.engine.fast import metric_at_end
 from pathpatch.engine.pass_c import receive
 from pathpatch.engine.pass_d import pass_d
+from pathpatch.engine.progress import progress
 from pathpatch.engine.scene import Layout, Scene, first_step, run_a_and_b, stream, take
 from pathpatch.engine.spec import Spec, check_sets
 from pathpatch.engine.verify import why_not_fast
@@ -179,7 +179,7 @@ def _line(a: Run, b: Run, steps: int) -> Iterator[tuple[float, dict[Node, Tensor
     Gauss-Legendre points: n of them are exact where the gradient is a polynomial of degree 2n - 1.
     """
     at, weights = np.polynomial.legendre.leggauss(steps) if steps else ([-1.0], [2.0])
-    for x, weight in tqdm(list(zip(at, weights, strict=True)), delay=2, unit="step"):
+    for x, weight in progress(list(zip(at, weights, strict=True)), unit="step"):
         yield float(weight) / 2, {EMBED: b[EMBED] + (1 + float(x)) / 2 * (a[EMBED] - b[EMBED])}
 
 

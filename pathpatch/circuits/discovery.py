@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pathpatch.circuits.circuit import Circuit, Edge
 from pathpatch.effects import Effects
 from pathpatch.engine.blocks import blocks
 from pathpatch.engine.cost import duration, plan
+from pathpatch.engine.progress import progress
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.sweeps import activation_sweep, path_sweep
 from pathpatch.errors import check_number
@@ -156,7 +156,7 @@ def _round(
     if seconds > 2 and not options.quiet:
         what = f"{len(receivers)} receivers on {len(prompts)} prompts"
         print(f"{what}: {duration(seconds)}", file=sys.stderr)
-    bar = tqdm(sweeps, unit="receiver", delay=2, disable=options.quiet)
+    bar = progress(sweeps, unit="receiver", disable=options.quiet)
     for node, asked in zip(receivers, bar, strict=True):
         quiet = replace(within(options, str(node)), quiet=True)
         yield path_sweep(model, prompts, **asked, options=quiet)

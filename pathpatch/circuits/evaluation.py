@@ -13,13 +13,13 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from pathpatch.circuits.ablation import CHOICES, Ablation
 from pathpatch.circuits.edges import EdgeKnockout
 from pathpatch.circuits.knockouts import Knockout
 from pathpatch.circuits.links import Link, Part, Parts, parts
 from pathpatch.engine.cost import announce
+from pathpatch.engine.progress import progress
 from pathpatch.errors import PathPatchError
 from pathpatch.nodes import Model
 from pathpatch.prompts import Prompts
@@ -90,7 +90,7 @@ def completeness(knockout: Knockout, circuit: Parts, sets: Mapping[str, Parts]) 
     Raises: PathPatchError for a K that is not part of the circuit.
     """
     circuit, found = parts(circuit), {}
-    for name, nodes in tqdm(sets.items(), delay=2, unit="set", desc="completeness"):
+    for name, nodes in progress(sets.items(), unit="set", desc="completeness"):
         k = inside(circuit, nodes)
         found[name] = Gap(k, knockout.score(circuit, k), knockout.score(None, k))
     return found
@@ -110,7 +110,7 @@ def minimality(
     """
     circuit, found, given = parts(circuit), {}, sets or {}
     sets_of = dict(zip(inside(circuit, given), given.values(), strict=True))
-    for v in tqdm(circuit, delay=2, unit="part", desc="minimality"):
+    for v in progress(circuit, unit="part", desc="minimality"):
         others = [part for part in circuit if part != v]
         k = inside(others, sets_of.get(v, ()))
         found[v] = Gap(k, knockout.score(circuit, k), knockout.score(circuit, [*k, v]))
@@ -133,7 +133,7 @@ def choices(
     kind = EdgeKnockout if any(isinstance(part, Link) for part in circuit) else Knockout
     combinations = list(product(*CHOICES.values()))
     announce(model, prompts, "table of choices", 4 * len(combinations) * kind.passes(model))
-    for chosen in tqdm(combinations, delay=2, desc="choices"):
+    for chosen in progress(combinations, desc="choices"):
         choice = dict(zip(CHOICES, chosen, strict=True))
         generator = np.random.default_rng(seed)  # the same shuffle in all rows
         knockout = kind(model, prompts, replace(rules, **choice, generator=generator))

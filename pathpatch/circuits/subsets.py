@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from pathpatch.circuits.evaluation import Gap, inside
 from pathpatch.circuits.knockouts import Knockout
 from pathpatch.circuits.links import Part, Parts, parts
+from pathpatch.engine.progress import progress
 from pathpatch.errors import check_number
 
 
@@ -81,7 +81,7 @@ def greedy_set(knockout: Knockout, circuit: Parts, search: Search) -> list[Part]
     def gap(k: list[Part]) -> float:
         return Gap(k, knockout.score(circuit, k), knockout.score(None, k)).size
 
-    with tqdm(total=total, delay=2, unit="set", desc="greedy set") as bar:
+    with progress(total=total, unit="set", desc="greedy set") as bar:
         return search.best(gap, circuit, bar.update)
 
 
@@ -101,7 +101,7 @@ def minimal_sets(
     total = sum(search.size(len(nodes)) for nodes in rivals.values())
     knockout.say_cost("minimality, at most", 2 * total)
     found = {}
-    with tqdm(total=total, delay=2, unit="set", desc="minimality") as bar:
+    with progress(total=total, unit="set", desc="minimality") as bar:
         for v, nodes in rivals.items():
 
             def gap(k: list[Part], v: Part = v) -> float:

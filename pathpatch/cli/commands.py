@@ -26,6 +26,7 @@ from pathpatch.cli.report import (
     report_circuit,
     report_edges,
     report_labels,
+    report_larger,
 )
 from pathpatch.engine.spec import SweepOptions
 from pathpatch.engine.store import check_folder
@@ -107,23 +108,27 @@ def _how(options: Options) -> SweepOptions:
 
 
 def _trace(options: Options) -> None:
-    model, facts = options.model, load_facts(options.facts)
+    model, every = options.model, load_facts(options.facts)
+    count = min(options.prompts, len(every))
+    facts = [every[i * len(every) // count] for i in range(count)]  # spread over the templates
     prompts, noise = fact_prompts(model.tokenizer, facts), None
     entries = nodes_of(options, options.restore)
     if options.restore in SEVERED:
         entries = windows(model, options.restore, places_of(options), tuple(options.reach))
     if options.corruption == "noise":
-        scale = options.sigmas * embedding_std(model, [fact.subject for fact in facts])
+        scale = options.sigmas * embedding_std(model, [fact.subject for fact in every])
         generator = torch.Generator().manual_seed(options.seed)
         noise = gaussian_noise(model, prompts.orig, scale, generator, options.draws)
     metric = METRICS[options.metric]
-    trace = causal_trace(model, prompts, entries, noise=noise, severed=options.sever, metric=metric)
+    corrupted = {"noise": noise, "severed": options.sever}
+    trace = causal_trace(model, prompts, entries, **corrupted, metric=metric, options=_how(options))
     print(
         f"mean {options.metric}: clean {trace.clean.mean():.3f}, "
         f"corrupted {trace.corrupted.mean():.3f}, {len(trace.corrupted)} draw(s)"
     )
-    trace = replace(trace, seed=options.seed)
     report(trace, f"{options.restore} restored", options.out)
+    if count < len(every):
+        report_larger(count, len(every))
 
 
 def _circuit(options: Options) -> None:

@@ -67,13 +67,14 @@ PATCH: Table = {
 }
 TRACE: Table = {
     "--facts": dict(default=FACTS, metavar="FILE", help="list of facts"),
+    "--prompts": dict(type=COUNT, default=25, help="how many of the facts, spread over the list"),
     "--restore": dict(choices=["resid_post", *SEVERED], default="resid_post"),
     "--at": dict(default=f"{FIRST},{LAST},END", help="positions"),
     "--reach": dict(type=NATURAL, nargs=2, default=PAPER, help="layers below, above"),
     "--sever": dict(choices=SEVERED, action="append", default=[], help="freeze as corrupted"),
     "--corruption": dict(choices=["noise", "replace"], default="noise"),
     "--sigmas": dict(type=SIZE, default=3.0, help="of the noise, in standard deviations"),
-    "--draws": dict(type=COUNT, default=10, help="of the noise"),
+    "--draws": dict(type=COUNT, default=5, help="of the noise"),
     "--metric": dict(choices=METRICS, default="answer_prob"),
 }
 EITHER: Table = {
@@ -110,7 +111,7 @@ COMMANDS: dict[str, tuple[str, Table]] = {
     "ioi": ("walk the IOI circuit backward from the logits", IOI | MEMORY),
     "sweep": ("path patch every sender to the receivers", FILE | SWEEP | DIRECTION | MEMORY),
     "patch": ("activation patch every node by itself", FILE | PATCH | DIRECTION | METRIC | MEMORY),
-    "trace": ("causal tracing of facts", TRACE),
+    "trace": ("causal tracing of facts", TRACE | MEMORY),
     "circuit": (
         "knock out all but a circuit: is it faithful, complete, minimal?",
         FILE | EITHER | CIRCUIT | METRIC,

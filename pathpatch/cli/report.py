@@ -59,6 +59,16 @@ def print_cautions(*cautions: str) -> None:
         print(f"  note: {caution}")
 
 
+def report_larger(count: int, every: int) -> None:
+    """Print what a trace of all facts would add."""
+    longer = every / count
+    print(
+        f"  {count} of {every} facts. A larger run: --prompts {every} asks about all, in "
+        f"{longer:.0f} times the time, for intervals of about 1/{longer**0.5:.1f} the width; "
+        f"--draws N takes more noise for each"
+    )
+
+
 def report_edges(circuit: Circuit, out: Path) -> None:
     """Print the edges that were found, write them as JSON, and draw them."""
     about, rounds = circuit.about, circuit.about["rounds"]

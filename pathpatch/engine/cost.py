@@ -1,6 +1,5 @@
 """What a sweep will cost, before it runs: multiply-adds, passes, memory and time.
 
-The formulas count multiply-adds with weights (those of attention scores are few on short prompts).
 Book: chapter 11.
 """
 
@@ -8,13 +7,16 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 import torch
 
-from pathpatch.engine.scene import Layout, first_step, steps_each
+from pathpatch.engine.scene import Layout
 from pathpatch.engine.spec import Spec, SweepOptions
 from pathpatch.engine.verify import why_not_fast
+from pathpatch.engine.verify_total import why_not_total
+from pathpatch.engine.work import forward_multiply_adds, multiply_adds
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, logit_diff
@@ -37,7 +39,7 @@ class Plan:
 
     def __str__(self) -> str:
         return (
-            f"{self.spec.engine} engine, {len(self.spec.senders)} senders on {self.prompts} "
+            f"{self.spec.said} engine, {len(self.spec.senders)} senders on {self.prompts} "
             f"prompts:\n  {self.multiply_adds / 1e9:,.3g} billion multiply-adds, the work of "
             f"{self.passes:,.3g} forward passes;\n  at most {self.memory:.1f} GiB; "
             f"{duration(self.seconds)}"
@@ -66,16 +68,13 @@ def plan(
 
 def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Plan:
     """Choose the engine, and sizes of blocks that keep within the memory."""
-    if spec.receivers:
-        fast = options.engine == "fast" and spec.frozen_name in FROZEN
-        if fast and (reason := why_not_fast(model, prompts, spec.senders)):
-            print(f"{reason}; the literal form does this sweep", file=sys.stderr)
-            fast = False
-        spec = replace(spec, engine="fast" if fast else "literal")
-    layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
+    spec = replace(spec, engine=_engine(model, prompts, spec, options))
+    at = spec.receivers or list(chain(*spec.senders))
+    layout = Layout.of(model, prompts.orig, at, spec.frozen)
     each, row = _bytes(layout)
     # How many residual vectors a sender needs, for each prompt.
-    vectors = layout.rows() // len(prompts) if spec.engine == "fast" else 0
+    needed = layout.rows() // len(prompts) if spec.receivers else layout.suffix().shape[1]
+    vectors = needed if spec.engine == "fast" else 0
     half = options.memory * GIB / 2
     block = int(min(half / each, half / max(1, vectors * row), spec.block, len(prompts)))
     if block < 1:
@@ -99,6 +98,16 @@ def plan_spec(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions)
     )
 
 
+def _engine(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> str:
+    """Which form does this sweep. Where the fast one is not sure, that is said."""
+    if options.engine != "fast" or (spec.receivers and spec.frozen_name not in FROZEN):
+        return "literal"
+    why_not = why_not_fast if spec.receivers else why_not_total
+    if reason := why_not(model, prompts, [*spec.senders, *spec.cut(model)]):
+        print(f"{reason}; the literal form does this sweep", file=sys.stderr)
+    return "literal" if reason else "fast"
+
+
 def announce(model: Model, prompts: Prompts, what: str, passes: int) -> None:
     """Before a run of over two seconds that is no sweep, say what it will take."""
     seconds = passes * forward_multiply_adds(model, prompts) * seconds_each(model, prompts[:8])
@@ -112,54 +121,6 @@ def announce(model: Model, prompts: Prompts, what: str, passes: int) -> None:
 def duration(seconds: float) -> str:
     """An estimate, as it is said before a run."""
     return f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds"
-
-
-def multiply_adds(model: Model, prompts: Prompts, spec: Spec) -> int:
-    """Of all passes for one block of prompts."""
-    forward = forward_multiply_adds(model, prompts)
-    if spec.engine != "fast":
-        pass_d = spec.receivers and all(node.kind != "logits" for node in spec.receivers)
-        n, each = len(spec.senders), 2 if pass_d else 1
-        return forward * (2 * -(-n // spec.at_once) + each * n)
-    layout = Layout.of(model, prompts.orig, spec.receivers, spec.frozen)
-    each, top = steps_each(model), layout.top()
-    joins = [first for first in (first_step(model, nodes) for nodes in spec.senders) if first < top]
-    climbs = [top // each - max(first, 0) // each for first in joins]  # through so many MLPs
-    places = {node.at: layout.places(node).numel() for node in layout.receivers}
-    c = 0 if layout.mlps_frozen else sum(climbs) * sum(places.values()) * layer_weights(model)[1]
-    return 2 * forward + c + len(joins) * _pass_d(layout)
-
-
-def _pass_d(layout: Layout) -> int:
-    """Multiply-adds of pass D for one sender."""
-    if layout.ends_in_c():
-        return 0
-    layer, mlp, sides = layer_weights(layout.model)
-    each, low = steps_each(layout.model), min(map(layout.depth, layout.receivers))
-    costs = [layer - mlp, mlp][:each] * layout.model.cfg.n_layers
-    costs = costs[low:]  # of the steps that run
-    live, last = int(layout.live().sum()), costs[-each:]
-    # The last layer runs at END, and its keys and values for END to see.
-    at_end = sum(last) - (sides if len(last) == each else 0)
-    return live * sum(costs) - (live - len(layout.tokens)) * at_end
-
-
-def forward_multiply_adds(model: Model, prompts: Prompts) -> int:
-    layer, *_ = layer_weights(model)
-    weights = prompts.orig.ids.numel() * model.cfg.n_layers * layer
-    return weights + len(prompts) * model.W_U.numel()  # the logits are needed at END only
-
-
-def layer_weights(model: Model) -> tuple[int, int, int]:
-    """How many weights a layer has: in all, of its MLP, and of its keys and values."""
-    block = model.blocks[0]
-
-    def count(names: str) -> int:  # some families have other parts in their attention
-        parts = [getattr(block.attn, name) for name in names if hasattr(block.attn, name)]
-        return sum(weight.numel() for part in parts for weight in part.parameters())
-
-    mlp = 0 if model.cfg.attn_only else sum(weight.numel() for weight in block.mlp.parameters())
-    return count("qkvo") + mlp, mlp, count("kv")
 
 
 def _bytes(layout: Layout) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _seen(thing: Any, known: set[int]) -> Iterator[str]:
         return
     known.add(id(thing))
     if isinstance(thing, torch.Tensor | np.ndarray):
-        yield _numbers(thing)
+        yield numbers(thing)
     elif isinstance(thing, list | tuple | dict):
         held = thing if isinstance(thing, dict) else dict(enumerate(thing))
     elif isinstance(thing, functools.partial):
@@ -123,8 +123,11 @@ def _seen(thing: Any, known: set[int]) -> Iterator[str]:
         yield from _seen(value, known)
 
 
-def _numbers(values: Any) -> str:
-    """Of an array; of kinds that have none to show, such as sparse tensors, only the shape."""
+def numbers(values: Any) -> str:
+    """Of an array; of kinds that have none to show, such as sparse tensors, only the shape; of no
+    array nothing."""
+    if values is None:
+        return ""
     with contextlib.suppress(Exception):  # of every class
         values = torch.as_tensor(values, device="cpu").detach().double().numpy()
         return f"{values.shape} {hashlib.sha256(values.tobytes()).hexdigest()}"

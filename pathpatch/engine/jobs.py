@@ -4,18 +4,18 @@ import functools
 import threading
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import Executor, as_completed
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
-from tqdm import tqdm
 
 from pathpatch.effects import Array
 from pathpatch.engine.blocks import as_array, beside
 from pathpatch.engine.fast import patch_all
 from pathpatch.engine.identity import config, digest, library
 from pathpatch.engine.literal import literal_passes
+from pathpatch.engine.progress import progress
 from pathpatch.engine.spec import Spec
+from pathpatch.engine.total import patch_nodes
 from pathpatch.errors import PathPatchError
 from pathpatch.models.load import load_model
 from pathpatch.models.weights import fingerprint
@@ -92,14 +92,14 @@ def do_jobs(
 ) -> None:
     """Do the jobs that are not done yet, here or on the workers of the executor."""
     todo = {
-        i: (prompts[columns], replace(spec, senders=spec.senders[rows]))
+        i: (prompts[columns], spec.part(rows, columns))
         for i, (rows, columns) in enumerate(jobs)
         if i not in done
     }
     total = len(prompts) * len(spec.senders)
     left = sum(len(part) * len(task.senders) for part, task in todo.values())
-    words: dict[str, Any] = {"unit": "patch", "desc": spec.engine}
-    with tqdm(total=total, initial=total - left, delay=2, disable=quiet, **words) as bar:
+    words: dict[str, Any] = {"unit": "patch", "desc": spec.said}
+    with progress(total=total, initial=total - left, disable=quiet, **words) as bar:
         if executor is None:
             for i, (part, task) in todo.items():
                 done[i] = compute(Parcel(model), part, task, bar.update)
@@ -124,7 +124,8 @@ def compute(parcel: Parcel, prompts: Prompts, spec: Spec, tick: Tick = int) -> A
     Returns: [1 + sender, batch], the metric of pass B and that of every sender.
     """
     with _ONE_AT_A_TIME:
-        passes = patch_all if spec.engine == "fast" else literal_passes
+        fast = patch_all if spec.receivers else patch_nodes
+        passes = fast if spec.engine == "fast" else literal_passes
         base, found = passes(parcel.model, beside(parcel.model, prompts), spec)
         # [1 + sender, batch]: the value of pass B stays for senders that no receiver can see.
         values = base.repeat(1 + len(spec.senders), 1)

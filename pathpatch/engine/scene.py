@@ -32,14 +32,10 @@ class Layout:
         model: Model, tokens: Tokens, receivers: Sequence[Node], frozen: Sequence[Node]
     ) -> "Layout":
         """The layout for all heads frozen, or all heads and all MLPs."""
-        last = model.cfg.n_layers - 1
-
-        def at_end(node: Node) -> bool:  # of all its positions only END can reach the logits
-            kinds = ("q", "mlp_in", "resid_post")
-            in_last = node.at is None and node.layer == last and node.kind in kinds
-            return in_last or node.kind == "logits"
-
-        receivers = [replace(n, at=END) if at_end(n) else n for n in receivers]
+        receivers = [
+            replace(node, at=END) if node.at is None and only_end(model, node) else node
+            for node in receivers
+        ]
         no_mlps = model.cfg.attn_only or any(n.kind == "mlp_out" for n in frozen)
         return Layout(model, tokens, receivers, no_mlps)
 
@@ -56,11 +52,11 @@ class Layout:
         return steps_each(self.model) * self.model.cfg.n_layers
 
     def depth(self, node: Node) -> int:
-        """How many steps lie below the point where a receiver reads the residual stream."""
-        if node.layer is None:
-            return self.steps()
+        """How many steps lie below the point where a receiver reads the residual stream; below the
+        step in which any other node is computed."""
         each = steps_each(self.model)
-        return each * node.layer + {"mlp_in": 1, "resid_post": each}.get(node.kind, 0)
+        within = {"mlp_in": 1, "mlp_out": 1, "resid_post": each, "logits": self.steps()}
+        return each * (node.layer or 0) + within.get(node.kind, 0)
 
     def places(self, node: Node) -> Int[Tensor, "batch place"]:
         """The token indices of a node in every prompt: one, or all positions."""
@@ -84,8 +80,10 @@ class Layout:
 
     def suffix(self) -> Int[Tensor, "batch pos"]:
         """The positions that pass D runs: from the first receiver position of each prompt on."""
-        first = torch.cat([self.places(node) for node in self.receivers], 1).amin(1)  # [batch]
-        length = int((self.tokens.at(END) - first).max()) + 1
+        where = {node.at: node for node in self.receivers}.values()
+        end = self.tokens.at(END)  # [batch]: what comes after it is no part of what is run
+        first = torch.cat([self.places(node) for node in where], 1).amin(1).minimum(end)
+        length = int((end - first).max()) + 1
         return first[:, None] + torch.arange(length, device=first.device)
 
     def live(self, layer: int = -1) -> Bool[Tensor, "batch pos"]:
@@ -125,6 +123,13 @@ def stream(model: Model) -> list[Node]:
     """The residual stream below every step, and above the last."""
     layers, kinds = range(model.cfg.n_layers), ("resid_pre", "mlp_in")[: steps_each(model)]
     return [*(Node(kind, i) for i in layers for kind in kinds), Node("resid_post", layers[-1])]
+
+
+def only_end(model: Model, node: Node) -> bool:
+    """Whether of all positions of a node only END can reach the logits: in the last layer nothing
+    looks at the others any more."""
+    in_last = node.layer == model.cfg.n_layers - 1 and node.kind not in ("k", "v", "resid_pre")
+    return in_last or node.kind == "logits"
 
 
 def steps_each(model: Model) -> int:

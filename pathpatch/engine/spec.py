@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.files import as_path
@@ -11,6 +14,7 @@ from pathpatch.metrics import Metric, logit_diff
 from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
 from pathpatch.paths import check_nodes
 from pathpatch.prompts import END, Prompts, Tokens
+from pathpatch.tracing import _severed
 
 ENGINES = ("fast", "literal")
 
@@ -19,7 +23,7 @@ ENGINES = ("fast", "literal")
 class SweepOptions:
     """How to compute a sweep; the effects do not depend on it (beyond rounding).
 
-    engine: "fast", or "literal" for the four passes of `path_patch`.
+    engine: "fast", or "literal" for the methods of the root, one set of nodes after another.
     memory: what the sweep may use beside the model, in GiB.
     folder: where finished blocks are kept. The same sweep, started again, goes on from there: the
     same model, prompts, nodes, library and metric.
@@ -58,8 +62,24 @@ class SweepOptions:
 
 
 @dataclass(frozen=True)
+class Corruption:
+    """How causal tracing corrupts x_orig.
+
+    noise: what is added to the token embeddings; None: those of x_new stand there. severed: kinds
+    that keep their corrupted values at the positions of an entry.
+    """
+
+    noise: Float[Tensor, "batch pos d_model"] | None
+    severed: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Spec:
-    """One sweep: everything that its numbers depend on but the model and the prompts."""
+    """One sweep: everything that its numbers depend on but the model and the prompts.
+
+    Without receivers it is activation patching, or with a corruption causal tracing: the senders
+    are the nodes that are patched.
+    """
 
     senders: Sets  # each set is patched together
     receivers: Sequence[Node]
@@ -67,6 +87,7 @@ class Spec:
     frozen_name: str  # heads, heads+mlps, or the nodes
     metric: Metric
     engine: str = "fast"
+    corruption: Corruption | None = None
     block: int = 32  # prompts in a forward pass
     rows: int = 2048  # residual vectors in a batch of the fast engine
 
@@ -74,6 +95,28 @@ class Spec:
     def at_once(self) -> int:
         """How many senders a job has: each job repeats passes A and B."""
         return 4096 if self.engine == "fast" else 8
+
+    @property
+    def said(self) -> str:
+        """The engine, with the method where it is not path patching."""
+        if self.receivers:
+            return self.engine
+        if self.corruption is None:
+            return f"activation patching, {self.engine}"
+        how = "replaced tokens" if self.corruption.noise is None else "noise"
+        return f"causal tracing, {how}, {self.engine}"
+
+    def cut(self, model: Model) -> Sets:
+        """What is severed for each set of senders."""
+        severed = self.corruption.severed if self.corruption else ()
+        return [_severed(model, severed, nodes) for nodes in self.senders]
+
+    def part(self, rows: slice, columns: slice) -> "Spec":
+        """The sweep of some senders on some prompts."""
+        corruption = self.corruption
+        if corruption and corruption.noise is not None:
+            corruption = replace(corruption, noise=corruption.noise[columns])
+        return replace(self, senders=self.senders[rows], corruption=corruption)
 
     @staticmethod
     def of(

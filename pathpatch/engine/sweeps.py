@@ -1,4 +1,4 @@
-"""Sweeps: path patching of many senders over many prompts, one row for each sender."""
+"""Sweeps: path or activation patching of many nodes over many prompts, one row for each."""
 
 import sys
 from collections.abc import Iterable, MutableMapping
@@ -12,7 +12,7 @@ from torch import Tensor
 from pathpatch.effects import Array, Effects
 from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
-from pathpatch.engine.identity import identity
+from pathpatch.engine.identity import identity, numbers
 from pathpatch.engine.jobs import do_jobs, job_grid
 from pathpatch.engine.spec import Spec, SweepOptions, check_sets, check_texts
 from pathpatch.engine.store import Blocks, resized
@@ -47,7 +47,7 @@ def path_sweep(
     Book: chapters 5 and 11.
     """
     spec = Spec.of(model, prompts, senders, receivers, frozen, metric)
-    return _run(model, prompts, spec, SweepOptions.of(options))
+    return run_sweep(model, prompts, spec, SweepOptions.of(options))
 
 
 def activation_sweep(
@@ -61,21 +61,22 @@ def activation_sweep(
     """Patch each node by itself into the run on x_orig, with its value on x_new, on every prompt.
 
     An entry is a node, or several that are patched together: "9.6@END+9.9@END", or a list of them;
-    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. The sweep says first
-    what it costs, if that is over two seconds, and then shows progress.
+    `grid` lists all nodes of a kind. For denoising give `prompts.swapped()`. options: as in
+    `path_sweep`; the fast engine runs only what comes after the nodes, in layers and positions. The
+    sweep says first what it costs, if that is over two seconds, and then shows progress.
 
     Returns: Effects, the metric of every entry on every prompt. It names no receivers: every
     reader of a node sees its new value.
     Raises: PathPatchError, before any pass, for nodes that do not exist.
-    Book: chapter 3.
+    Book: chapters 3 and 11.
     """
     sets = check_sets(model, prompts.orig, nodes)
     check_texts(model, prompts)
-    spec = Spec(sets, [], [], "nothing", metric, engine="activation patching")
-    return _run(model, prompts, spec, SweepOptions.of(options))
+    spec = Spec(sets, [], [], "nothing", metric)
+    return run_sweep(model, prompts, spec, SweepOptions.of(options))
 
 
-def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
+def run_sweep(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> Effects:
     """Say what it costs, do the jobs that are not done yet, and put the table together."""
     planned = plan_spec(model, prompts, spec, options)
     if planned.seconds > 2 and not options.quiet:
@@ -84,13 +85,14 @@ def _run(model: Model, prompts: Prompts, spec: Spec, options: SweepOptions) -> E
     if spec.engine == "fast":
         say_rounding(model)
     asked = {"receivers": [str(node) for node in spec.receivers], "frozen": spec.frozen_name}
-    details = about(model, prompts, spec.senders, spec.metric, engine=spec.engine, **asked)
+    details = about(model, prompts, spec.senders, spec.metric, engine=spec.said, **asked)
     rows = names(spec.senders)
     jobs = job_grid(len(rows), len(prompts), spec)
     done: MutableMapping[int, Array] = {}
     if options.folder:
         key = {**asdict(details), "senders": rows, "block": spec.block, "rows": spec.rows}
         key |= identity(model, prompts, spec.metric, options.identity)
+        key |= {"noise": numbers(spec.corruption.noise)} if spec.corruption else {}
         shapes = [(1 + len(rows[some]), len(prompts[columns])) for some, columns in jobs]
         done = Blocks(options.folder, key, shapes)
     do_jobs(model, prompts, spec, jobs, done, options.executor, options.quiet)

@@ -3,26 +3,24 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pathpatch.effects import About, Effects
-from pathpatch.engine.blocks import about, as_array, blocks
-from pathpatch.engine.cost import announce
-from pathpatch.engine.spec import check_sets, check_texts
+from pathpatch.engine.blocks import as_array, blocks
+from pathpatch.engine.spec import Corruption, Spec, SweepOptions, check_sets, check_texts
+from pathpatch.engine.sweeps import run_sweep
 from pathpatch.errors import check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
 from pathpatch.nodes import LOGITS, Entries, Model, Sets, names
 from pathpatch.prompts import Prompts
-from pathpatch.tracing import EMBED, _on_subject, _severed, restored_runs
+from pathpatch.tracing import _on_subject
 from pathpatch.uncertainty import clusters
 
 
@@ -69,6 +67,7 @@ def causal_trace(
     noise: Float[Tensor, "draw batch pos d_model"] | None,
     severed: Sequence[str] = (),
     metric: Metric = answer_prob,
+    options: SweepOptions | None = None,
 ) -> Trace:
     """Restore each entry by itself, on every prompt and for every draw of the noise.
 
@@ -76,34 +75,31 @@ def causal_trace(
     added to the subject's token embeddings, and nowhere else (see `gaussian_noise`); None: the
     tokens of `prompts.new` stand there instead. severed: mlp_out or attn_out, which keep their
     corrupted values, in all layers at the positions of the entry, unless restored themselves.
+    options: as in `activation_sweep`.
 
     Raises: PathPatchError, before any pass, for nodes that do not exist, prompts without the
     positions subject_first and subject_last, or noise of a wrong shape.
     """
     sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
     check_texts(model, prompts)
-    cut = [_severed(model, severed, entry) for entry in sets]
-    announce(model, prompts, "causal tracing", 2 + len(change) * (1 + len(sets)))
-    parts = blocks(model, prompts)
-    shares = torch.split(change, [len(part) for part in parts], 1)  # [draw, batch, pos, d_model]
-    clean, found = [], []
-    total = len(change) * (1 + len(sets)) * len(prompts)
-    with tqdm(total=total, unit="patch", delay=2, desc="causal tracing") as bar:
-        for part, added in zip(parts, shares, strict=True):
-            untouched = run(model, part.orig, reads=[LOGITS, EMBED, *chain(*sets)])
-            clean.append(per_prompt(metric, untouched[LOGITS], part))
-            embed = untouched if noise is not None else run(model, part.new, reads=[EMBED])
-            rows = []
-            for draw in added.to(embed[EMBED]):
-                subject = embed[EMBED] + draw
-                for logits in restored_runs(model, untouched, subject, sets, cut):
-                    rows.append(per_prompt(metric, logits, part))
-                    bar.update(len(part))
-            # [draw, corrupted and entries, batch]
-            found.append(torch.stack(rows).view(len(change), -1, len(part)))
-    table = as_array(torch.cat(found, -1).transpose(0, 1))  # [corrupted and entries, draw, batch]
-    engine = f"causal tracing, {'replaced tokens' if noise is None else 'noise'}"
-    asked = {"receivers": [], "frozen": "+".join(severed) or "nothing", "engine": engine}
-    details = replace(about(model, prompts, sets, metric, **asked), direction="denoising")
-    values = as_array(torch.cat(clean)), table[0], table[1:]
-    return Trace(sets, *values, details, clusters(prompts))
+    # Each draw is a column by itself, like a prompt: [draw, batch] in one.
+    columns = prompts[list(range(len(prompts))) * len(change)]
+    flat = change.flatten(0, 1) if noise is not None else None  # [draw and batch, pos, d_model]
+    kept, corruption = "+".join(severed) or "nothing", Corruption(flat, tuple(severed))
+    spec = Spec(sets, [], [], kept, metric, corruption=corruption)
+    found = run_sweep(model, columns, spec, SweepOptions.of(options))
+    shape = len(change), len(prompts)
+    clean = [
+        per_prompt(metric, run(model, part.orig, reads=[LOGITS])[LOGITS], part)
+        for part in blocks(model, prompts)
+    ]
+    details = replace(found.about, prompts_sha256=prompts.sha256(), direction="denoising")
+    return Trace(
+        sets,
+        as_array(torch.cat(clean)),
+        found.base.reshape(shape),
+        found.patched.reshape(-1, *shape),
+        details,
+        clusters(prompts),
+        seed=found.seed,
+    )

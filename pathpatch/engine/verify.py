@@ -33,12 +33,17 @@ def why_not_fast(model: Model, prompts: Prompts, senders: Sets) -> str:
 
     Measured once for a model, as long as its modules stay the same, and a length of the prompts.
     """
-    key = (prompts.orig.ids.shape[1], _modules(model))
-    known = _known.setdefault(model, {})
-    if key not in known:
-        known[key] = _measure(model, beside(model, _two(prompts)))
+    known = known_of(model, prompts)
+    if not known:
+        known |= _measure(model, beside(model, two_of(prompts)))
     kinds = {node.kind for nodes in senders for node in nodes}
-    return next((known[key][kind] for kind in sorted(kinds) if known[key].get(kind)), "")
+    return next((known[kind] for kind in sorted(kinds) if known.get(kind)), "")
+
+
+def known_of(model: Model, prompts: Prompts) -> Reasons:
+    """What is known already of these modules, at this length of the prompts. It may be added to."""
+    key = (prompts.orig.ids.shape[1], _modules(model))
+    return _known.setdefault(model, {}).setdefault(key, {})
 
 
 def _modules(model: Model) -> int:
@@ -48,7 +53,7 @@ def _modules(model: Model) -> int:
     return hash(tuple(sorted(own)))
 
 
-def _two(prompts: Prompts) -> Prompts:
+def two_of(prompts: Prompts) -> Prompts:
     """The shortest and the longest prompt. x_new has other tokens of the prompts, everywhere."""
     end = prompts.orig.at(END)
     rows = list(dict.fromkeys([int(end.argmin()), int(end.argmax())]))
@@ -121,7 +126,7 @@ class _Probe:
             for node in scene.receivers:
                 three = [x[self._real()] for x in (stored[node][0], right[node], self.before[node])]
                 last = node == scene.receivers[-1]  # the change must have come up to here
-                found = self._apart(str(node), three[0], three[1], three[2], moved=last)
+                found = apart(model, str(node), three[0], three[1], three[2], moved=last)
                 reasons[kind] = reasons[kind] or found
         return reasons
 
@@ -149,37 +154,38 @@ class _Probe:
         end = pass_d(scene, stored)  # [1, batch, d_model]
         right = run(model, scene.tokens, reads=[LOGITS], writes=writes)[LOGITS]
         found = model.unembed(model.ln_final(end))[0]  # [batch, vocab]
-        if reason := self._apart("the logits", found, right, scene.b[LOGITS], moved=moved):
+        if reason := apart(model, "the logits", found, right, scene.b[LOGITS], moved=moved):
             return reason
         short = metric_at_end(model, end, self.prompts, logit_diff)[0]  # [batch]
         size = right.abs().max()
         wanted, one = logit_diff(right, self.prompts) / size, right.new_ones(1)
-        return self._apart("the logit difference", short / size, wanted, one)
+        return apart(model, "the logit difference", short / size, wanted, one)
 
     def _real(self) -> Tensor:
         """Which positions are no padding, [batch, pos]."""
         ids, end = self.scene.tokens.ids, self.scene.tokens.at(END)
         return torch.arange(ids.shape[1], device=ids.device) <= end[:, None]
 
-    def _apart(
-        self, what: str, found: Tensor, right: Tensor, before: Tensor, moved: bool = False
-    ) -> str:
-        """In words, where two forms differ; also where a change should have moved them and has not.
 
-        Rounding is measured in parts of the largest value, changed or not.
-        """
-        name = self.scene.model.cfg.model_name
-        largest = max(right.abs().max(), before.abs().max())
-        allowed = ROUNDING.get(right.dtype, 0.1) * largest
-        apart = (found - right).abs().max()
-        if not apart <= allowed:
-            return (
-                f"the fast engine does not know {name}: on two prompts {what} differs by "
-                f"{apart:.2g} of {largest:.2g} from the literal form"
-            )
-        if moved and not (right - before).abs().max() > apart:
-            return f"the fast engine cannot be compared on {name}: no change reaches {what}"
-        return ""
+def apart(
+    model: Model, what: str, found: Tensor, right: Tensor, before: Tensor, moved: bool = False
+) -> str:
+    """In words, where two forms differ; also where a change should have moved them and has not.
+
+    Rounding is measured in parts of the largest value, changed or not.
+    """
+    name = model.cfg.model_name
+    largest = max(right.abs().max(), before.abs().max())
+    allowed = ROUNDING.get(right.dtype, 0.1) * largest
+    gap = (found - right).abs().max()
+    if not gap <= allowed:
+        return (
+            f"the fast engine does not know {name}: on two prompts {what} differs by "
+            f"{gap:.2g} of {largest:.2g} from the literal form"
+        )
+    if moved and not (right - before).abs().max() > gap:
+        return f"the fast engine cannot be compared on {name}: no change reaches {what}"
+    return ""
 
 
 _known: WeakKeyDictionary[Model, dict[object, Reasons]] = WeakKeyDictionary()
