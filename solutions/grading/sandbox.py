@@ -16,6 +16,8 @@ from functools import cache
 from multiprocessing import Pipe
 from pathlib import Path
 
+import psutil
+
 from exercises.room.process import Room
 from pathpatch.errors import PathPatchError
 from solutions.grading import landlock
@@ -66,6 +68,7 @@ class Keeper:
 
     def __init__(self, stage: Path, kind: str) -> None:
         self.kind, self.ended, self._ready = kind, "", b""
+        self.uid = OWN_USERS  # whose answers run in it: that of the last cell
         self.shared = kind != UNSAFE and os.geteuid() == 0  # for one learner after another
         self._folder = Path(tempfile.mkdtemp(prefix="answers-"))
         self._folder.chmod(0o755)
@@ -109,8 +112,17 @@ class Keeper:
     def end(self, why: str = "") -> None:
         """End it, with everything in it."""
         self.ended = self.ended or why
+        started: list[psutil.Process] = []
+        with suppress(psutil.Error):
+            started = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait()
+        for process in started if self.kind != BUBBLEWRAP else []:
+            with suppress(psutil.Error):
+                process.kill()
+        if self.kind == LANDLOCK:  # what has left its parents
+            words = [str(program()), "-I", "-c", "import os; os.kill(-1, 9)"]
+            subprocess.run(words, user=self.uid, group=self.uid, extra_groups=[], check=False)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -124,6 +136,7 @@ class Cell(Room):
         self.keeper, self.process = keeper, keeper.process
         self.uid = OWN_USERS + next(_numbers) % 1000 + 1000 * (os.getpid() % 1000)
         self.uid *= keeper.shared
+        keeper.uid = self.uid or keeper.uid
         self.line, other = Pipe()
         self._say("begin", [other.fileno()])
         other.close()
