@@ -70,7 +70,7 @@ class Keeper:
         self.kind, self.ended, self._ready = kind, "", b""
         self.uid = OWN_USERS  # whose answers run in it: that of the last cell
         self.shared = kind != UNSAFE and os.geteuid() == 0  # for one learner after another
-        self._folder = Path(tempfile.mkdtemp(prefix="answers-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="answers-", dir=stage.parent))
         self._folder.chmod(0o755)
         self.line, other = socket.socketpair()
         command = wrapped if kind == BUBBLEWRAP else bare
@@ -134,7 +134,7 @@ class Cell(Room):
 
     def __init__(self, keeper: Keeper) -> None:
         self.keeper, self.process = keeper, keeper.process
-        self.uid = OWN_USERS + next(_numbers) % 1000 + 1000 * (os.getpid() % 1000)
+        self.uid = OWN_USERS + 1000 * os.getpid() + next(_numbers) % 1000
         self.uid *= keeper.shared
         keeper.uid = self.uid or keeper.uid
         self.line, other = Pipe()
