@@ -22,6 +22,7 @@ from exercises.checks import (
     ch06_shared,
     ch07_conclude,
     ch07_standing_out,
+    stored,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "ch06_shared",
     "ch07_conclude",
     "ch07_standing_out",
+    "stored",
 ]

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from exercises.checks.cases import Case, check
 from exercises.checks.ch05_draws import Lab, few_labs
-from exercises.checks.ch05_last_pass import ALL, up_to_end
+from exercises.checks.ch05_last_pass import ALL
 from exercises.checks.ch05_passes import Slip
 from exercises.checks.ch05_values import (
     Values,
@@ -24,7 +23,7 @@ from exercises.checks.ch05_values import (
     values,
     whole_layer,
 )
-from exercises.room.room import Reply
+from exercises.checks.rules import RULES, TIDIED
 from pathpatch import Node, Tokens
 from pathpatch.nodes import Model
 
@@ -54,25 +53,12 @@ def _case(lab: Lab, layer: int, at: Tensor) -> Case:
     return Case(f"{shown}, prompts with END at {ends}", (lab.model, name, head, x_orig, x_new, at))
 
 
-def _without_the_library(case: Case, reply: Reply) -> str:
-    if all(one["by"] == "hooks" for one in reply.passes):
-        return ""
-    return (
-        "The function calls pathpatch (`run`, `activation_patch` or the like), which does the "
-        "patch for you.\n  This exercise is to do it with hooks."
-    )
-
-
-def _up_to_end(case: Case, found: Any) -> Any:
-    return up_to_end(case.args[3], found)
-
-
 @check(
     _drawn,
     5,
     advice="Print the shape of what the first hook keeps: [batch, d_head] is right.",
-    rule=_without_the_library,
-    tidy=_up_to_end,
+    rule=RULES["patch_by_hooks"],
+    tidy=TIDIED["patch_by_hooks"],
 )
 def patch_by_hooks(model, name, head, x_orig, x_new, at, *, slip):
     ends = (x_orig != 0).sum(1) - 1

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from exercises.checks.cases import Case, check
+from exercises.checks.rules import TIDIED
 
 Bits = tuple[int, ...]
 Sets = list[list[int]]
@@ -56,25 +57,11 @@ def _shown(gate: dict[Bits, int], clean: Bits, corrupt: Bits) -> Case:
     return Case(shown, (gate, clean, corrupt))
 
 
-def _in_order(case: Case, found: Any) -> Any:
-    """The sets, and the heads of each, in any order."""
-    if not isinstance(found, dict):
-        return found
-    return {way: _sorted(sets) for way, sets in found.items()}
-
-
-def _sorted(sets: Any) -> Any:
-    try:
-        return sorted([sorted(heads) for heads in sets])
-    except TypeError:
-        return sets
-
-
 @check(
     _drawn,
     10,
     advice="Write out the mixed run of one set: the value of each head, and the output.",
-    tidy=_in_order,
+    tidy=TIDIED["smallest_sets"],
 )
 def smallest_sets(gate, clean, corrupt, *, slip):
     n = len(clean)

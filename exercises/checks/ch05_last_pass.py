@@ -1,9 +1,7 @@
 """Pass D of a path patch, alone and after pass C, with each place where one can go wrong."""
 
 from dataclasses import replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from exercises.checks.ch05_passes import Question, Slip, pass_c, patch
@@ -17,7 +15,6 @@ from exercises.checks.ch05_values import (
     values,
     whole_layer,
 )
-from exercises.room.plain import Array
 from pathpatch import Node, Tokens
 from pathpatch.nodes import Model, heads, mlps
 
@@ -108,15 +105,6 @@ def at_end(tokens: Tokens, logits: Tensor, slip: Slip) -> Tensor:
     if slip("the mean over all positions is taken, and not END"):
         return logits.mean(1)
     return logits[tokens.index("END")]
-
-
-def up_to_end(ids: Tensor, found: Any) -> Any:
-    """The logits [batch, pos, vocab] of the prompts; those of padding (token 0) do not count."""
-    words = ids != 0
-    if not isinstance(found, Array) or found.values.shape[:2] != words.shape:
-        return found
-    outside = (...,) + (None,) * (found.values.ndim - 2)
-    return replace(found, values=torch.where(words[outside], found.values, 0))
 
 
 def without(slip: Slip, *words: str) -> Slip:
