@@ -80,12 +80,15 @@ def test_a_chapter_without_exercises_is_refused(withheld, tmp_path):
 
 IN_A_RELEASE = """
 import sys
+from pathlib import Path
+
 from exercises.catalogue import exercises
 from exercises.checks.judge import judge
 
 for exercise in exercises().values():
     if exercise.chapter in sys.argv[2].split(","):
-        verdict = judge(exercise, f"{sys.argv[1]}/{exercise.stem}.py", limit=600)
+        path = Path(sys.argv[1], f"{exercise.stem}.py")
+        verdict = judge(exercise, path, limit=600)
         assert verdict.right, verdict.text
 print("all right")
 """
