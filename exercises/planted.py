@@ -6,7 +6,7 @@ other heads look somewhere and write where nobody reads.
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from pathpatch.handmade.build import build
@@ -16,23 +16,30 @@ from pathpatch.tasks.pairs import make_prompts
 
 WIDTH = 4  # heads in a layer
 LAYERS = 3
-Edges = dict[tuple[str, str], float]  # (sender, receiver) -> change of the logit difference
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Which heads do something. numbers: of the heads of each layer, those that do come first.
+
+    says: for each mover, how loud; door: through which 1's inhibition reads, "k" or "v".
+    """
+
+    numbers: list[list[int]]
+    says: list[int]
+    door: str
 
 
 def planted(key: str) -> HandMade:
     """The machine of a key, with `abc` prompts. The same key gives the same machine everywhere."""
-    design, _ = _drawn(key)
+    design, _ = drawn(key)
     model = build(design)
     pairs = list(machine_pairs("abc"))[::14]
     return HandMade(model, design, {"abc": make_prompts(model.tokenizer, pairs)})
 
 
-def true_edges(key: str) -> Edges:
-    """The edges from heads to heads and to the logits, as the wiring has them."""
-    return _drawn(key)[1]
-
-
-def _drawn(key: str) -> tuple[Design, Edges]:
+def drawn(key: str) -> tuple[Design, Wiring]:
+    """What a key stands for. The true edges follow from it: `checks.ch06_planted` says how."""
     random = Random(hashlib.sha256(key.encode()).digest())
     base = random.choice((TOKEN, KEYS, POSITION))
     door = "k" if base is KEYS else "v"
@@ -48,12 +55,6 @@ def _drawn(key: str) -> tuple[Design, Edges]:
             for number, times in zip(numbers[2], says, strict=False)
         ),
     ]
-    total = float(sum(says))
-    dup, inh = f"0.{numbers[0][0]}.z@S2", f"1.{numbers[1][0]}"
-    edges: Edges = {(dup, f"{inh}.{door}@S2"): -total}
-    for number, times in zip(numbers[2], says, strict=False):
-        edges[f"{inh}.z@END", f"2.{number}.q@END"] = -float(times)
-        edges[f"2.{number}.z@END", "logits@END"] = -float(times)
     taken = {(head.layer, head.head) for head in heads}
     idle = [
         _decoy(layer, number, random)
@@ -69,7 +70,7 @@ def _drawn(key: str) -> tuple[Design, Edges]:
         heads=(*heads, *idle),
         effects=(),
     )
-    return design, edges
+    return design, Wiring(numbers, says, door)
 
 
 def _decoy(layer: int, number: int, random: Random) -> Head:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from math import inf, isfinite
+from math import inf
 from numbers import Integral, Real
 from typing import Any
+
+LARGEST = 2**63 - 1  # whole numbers above it stumble somewhere: in torch, as numbers of seconds
 
 
 class PathPatchError(ValueError):
@@ -33,12 +35,13 @@ def check_number(
 ) -> Any:
     """The value; a whole number, such as numpy's, as an int.
 
-    Raises: PathPatchError for what is not a finite (whole) number from low to high.
+    Raises: PathPatchError for what is not a finite (whole) number from low to high, and for one
+    that would not fit into 64 bits.
     """
     kind = Integral if whole else Real
     right = isinstance(value, kind) and not isinstance(value, bool)
-    if not right or not isfinite(value) or not low <= value <= high:
+    if not right or not low <= value <= min(high, LARGEST):  # false for what is no number
         kinds = f"a {'whole ' * whole}number"
         span = f"from {low} on" if high == inf else f"from {low} to {high}"
-        raise PathPatchError(f"{name} must be {kinds} {span}, got {value!r}")
+        raise PathPatchError(f"{name} must be {kinds} {span}, got {value!r:.80}")
     return int(value) if whole else value

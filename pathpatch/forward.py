@@ -49,11 +49,9 @@ def run(
 ) -> Run:
     """One forward pass. Values are read as the pass computes them, *before* a write replaces them.
 
-    Writes to one activation are applied in the order of the mapping; a name may join several nodes
-    by +, which get one value. A value has the shape [batch, pos, ...] for a node without a position
-    and [batch, ...] for a node with one, where ... is d_head (z, q, k, v), key positions (pattern),
-    or d_model. It may also be a function, which gets what the pass computed there and returns what
-    to write.
+    Writes are done in the order of the mapping; a name may join nodes by +, which get one value. A
+    value has the shape [batch, pos, ...], at one position [batch, ...]; ... is d_head (z, q, k, v),
+    key positions (pattern) or d_model. It may also be a function of what the pass computed there.
 
     Logits are what the model returns, with all that it does after the unembedding (soft-capping, a
     scale). They cannot be written.
@@ -116,6 +114,8 @@ def attempt(
     except (IndexError, RuntimeError):
         tokens.check(model.cfg, model.cfg.n_ctx)  # some families keep a table of angles or slopes
         raise
+    except ValueError as error:
+        raise PathPatchError(f"a place of this pass has been switched off: {error}") from error
     return logits.expand(-1, tokens.ids.shape[1], -1), steps.keys() - fired
 
 
@@ -126,6 +126,8 @@ def _check_model(model: Model) -> None:
         raise PathPatchError("the model is in training mode (dropout is active); call model.eval()")
     if hooks := foreign_hooks(modules) - model.cfg.own_hooks:
         raise PathPatchError(f"somebody else's hook is on the model, {min(hooks)}; remove it first")
+    if torch.is_autocast_enabled(device_of(model).type):
+        raise PathPatchError("torch.autocast rounds every step; leave it, or load the model so")
 
 
 def all_modules(model: Model) -> list[torch.nn.Module]:

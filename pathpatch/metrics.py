@@ -105,6 +105,10 @@ def _check(logits: Any, prompts: Any) -> None:
             f"a metric needs logits [..., batch, vocab] and the Prompts that they are of, got a "
             f"{type(logits).__name__} of shape {came} and a {type(prompts).__name__}"
         )
+    if odd := [
+        i for i in (*prompts.answer.tolist(), *prompts.foil.tolist()) if not 0 <= i < came[-1]
+    ]:
+        raise PathPatchError(f"answer or foil {odd[0]} is outside the {came[-1]} logits")
 
 
 def recovered(

@@ -12,6 +12,7 @@ logits          without a position: all positions
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import torch
@@ -48,6 +49,11 @@ class Node:
     head: int | None = None
     shared: bool = False  # head counts key/value heads, and means all query heads that read it
     at: str | int | None = None  # a position label or token index; None: all positions
+
+    def __post_init__(self) -> None:
+        for name, part in vars(self).items():
+            if not isinstance(part, str | Integral | None):
+                raise PathPatchError(f"the {name} of a node cannot be {part!r}; see Node.parse")
 
     @staticmethod
     def parse(text: str) -> "Node":

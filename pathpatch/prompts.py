@@ -19,6 +19,7 @@ from pathpatch.errors import PathPatchError, check_number, did_you_mean
 
 END = "END"
 FIRST, LAST, NEXT = "subject_first", "subject_last", "subject_next"  # NEXT: the token after it
+OTHER = {"noising": "denoising", "denoising": "noising"}
 EMPTY = "the list of prompts is empty; give at least one pair"
 
 
@@ -52,7 +53,10 @@ class Tokens:
 
     def to(self, device: torch.device | str) -> "Tokens":
         """The same tokens on a device. They are made on the CPU, and a pass moves its own copy."""
-        return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+        try:
+            return Tokens(self.ids.to(device), {k: v.to(device) for k, v in self.positions.items()})
+        except (RuntimeError, AssertionError) as error:
+            raise PathPatchError(f"cannot move tokens to the device {device!r}: {error}") from error
 
     def check(self, cfg: Any, longest: int | None) -> None:
         """Raises: PathPatchError for a token, or a length, that the model does not know."""
@@ -130,11 +134,19 @@ class Prompts:
     def __post_init__(self) -> None:
         if not self.pairs:
             raise PathPatchError(EMPTY)
+        if self.direction not in OTHER:
+            raise PathPatchError(f"unknown direction {self.direction!r}; known: {', '.join(OTHER)}")
         ids = len(self), self.orig.ids.shape[1]
         _check_whole("the token ids of x_orig", self.orig.ids, ids)
         _check_whole("the token ids of x_new", self.new.ids, ids)
         for name in ("answer", "foil"):
             _check_whole(f"{name}, one token for each pair,", getattr(self, name), [len(self)])
+        here, there = (
+            {label: index.tolist() for label, index in side.positions.items()}
+            for side in (self.orig, self.new)
+        )
+        if here != there:
+            raise PathPatchError(f"x_orig and x_new have other positions, {here} and {there}")
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -163,8 +175,7 @@ class Prompts:
 
         Answer and foil stay, so the metric keeps its meaning.
         """
-        other = {"noising": "denoising", "denoising": "noising"}[self.direction]
-        return replace(self, orig=self.new, new=self.orig, direction=other)
+        return replace(self, orig=self.new, new=self.orig, direction=OTHER[self.direction])
 
 
 def _in_range(rows: Any, n: int) -> Any:

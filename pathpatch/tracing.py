@@ -8,7 +8,7 @@ the corrupted run (with another subject: that on `prompts.new`). Direction: deno
 Source: Meng et al. 2022 (ROME), section 2 and App. B. Book: chapter 4.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import torch
@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pathpatch.errors import PathPatchError, as_list, check_number
 from pathpatch.forward import Run, run
-from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of, grid
-from pathpatch.prompts import END, FIRST, LAST, Tokens
+from pathpatch.nodes import LOGITS, Model, Node, Sets, device_of
+from pathpatch.prompts import END, Tokens
 
 EMBED = Node("embed")
 SEVERED = ("mlp_out", "attn_out")
@@ -91,23 +91,3 @@ def embedding_std(model: Model, texts: Iterable[str]) -> float:
     ids = pad_sequence(rows, batch_first=True)  # [text, pos]
     found = run(model, Tokens(ids, {END: lengths - 1}), reads=[EMBED])[EMBED].cpu().double()
     return found[torch.arange(ids.shape[1], device="cpu") < lengths[:, None]].std().item()
-
-
-def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:
-    """What is cut for an entry: all layers of these kinds, at its positions."""
-    if unknown := [kind for kind in as_list(kinds, "kinds") if kind not in SEVERED]:
-        raise PathPatchError(f"cannot sever {unknown}; these can be: {', '.join(SEVERED)}")
-    return [node for kind in kinds for node in grid(model, kind, {n.at: 0 for n in entry})]
-
-
-def _on_subject(tokens: Tokens, noise: Tensor | None) -> Tensor:
-    """The noise, zero outside the subject: from its first to its last token in each prompt."""
-    if noise is None:
-        return torch.zeros(1, len(tokens), 1, 1, device=tokens.ids.device)
-    tokens = tokens.to(noise.device)
-    first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))  # [batch, 1]
-    if noise.ndim != 4 or noise.shape[1:3] != tokens.ids.shape or not len(noise):
-        wanted = f"[draws, {len(tokens)}, {tokens.ids.shape[1]}, d_model]"
-        raise PathPatchError(f"the noise has shape {list(noise.shape)}, expected {wanted}")
-    pos = torch.arange(tokens.ids.shape[1], device=noise.device)
-    return noise * ((first <= pos) & (pos <= last))[..., None]  # [draw, batch, pos, d_model]

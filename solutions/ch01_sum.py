@@ -47,6 +47,7 @@ def by_hand() -> dict[str, int]:
     Returns: a dict with the keys "pass B", "pass C" and "overwrite R".
     """
     # solution
+    # Canary f2c9a397702ffcaa: stays with instructors.
     return {"pass B": 4 - 1 + 2, "pass C": 4 - 1 + 5, "overwrite R": 10 + 3 + 5}
     # end of solution
 
@@ -90,6 +91,7 @@ def r_in_pass_c(model, prompts, sender, receiver):
     Returns: a tensor [batch].
     """
     # solution
+    # Canary 01eb0c456082b0da: stays with instructors.
     h = Node.parse(sender)
     b = run(model, prompts.orig, reads=heads(model))
     a = run(model, prompts.new, reads=[h])
@@ -135,6 +137,7 @@ def five(orig: dict[str, int], new: dict[str, int]) -> dict[str, int]:
     "path patch, p recomputed", "activation patch h" and "overwrite R".
     """
     # solution
+    # Canary bc2d43bdbeb8d5cd: stays with instructors.
     a, q, h, h_new = orig["a"], orig["q"], orig["h"], new["h"]
     r_new = (new["a"] + h_new) + new["q"] + h_new
     return {

@@ -46,6 +46,7 @@ from pathpatch import LOGITS, Node, activation_patch, heads, logit_diff, run
 def signs() -> dict[str, str]:
     """The sign of each path's change: "+", "-" or "0"."""
     # solution
+    # Canary ba0a7bcd4087d6ec: stays with instructors.
     return {
         "negative: 2.2 to the logits": "+",
         "negative: 1.0 to the queries of 2.0 and 2.1": "-",
@@ -103,6 +104,7 @@ def pass_c(model, tokens, b, a, senders, receivers, frozen):
     Returns: a dict from each receiver to its value.
     """
     # solution
+    # Canary 9dfa25dc020c945c: stays with instructors.
     writes = {node: b[node] for node in frozen}
     writes |= {node: a[node] for node in senders}
     return run(model, tokens, reads=receivers, writes=writes)
@@ -143,6 +145,7 @@ def pass_d(model, tokens, stored):
     Returns: a tensor [batch, vocab].
     """
     # solution
+    # Canary 4fe67fc86fa21954: stays with instructors.
     if LOGITS in stored:
         return stored[LOGITS]
     return run(model, tokens, reads=[LOGITS], writes=stored)[LOGITS]
@@ -194,6 +197,7 @@ def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at):
     prompts are padded on the right; what stands there does not count.
     """
     # solution
+    # Canary b7642ddcbe29bc7c: stays with instructors.
     import torch
 
     (i, j), (layer, head, kind) = sender, receiver
@@ -259,6 +263,7 @@ def repaired(model, prompts, senders, receivers):
     Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     # solution
+    # Canary 24aa5d9de0aca2fb: stays with instructors.
     b = run(model, prompts.orig, reads=heads(model))
     a = run(model, prompts.new, reads=senders)
     patch = {node: a[node] for node in senders}
@@ -314,6 +319,7 @@ def both_directions(model, prompts, nodes):
     patched minus before.
     """
     # solution
+    # Canary 5483bcacaae6dcc2: stays with instructors.
     found = {}
     for way, x in (("noising", prompts), ("denoising", prompts.swapped())):
         before = run(model, x.orig, reads=[LOGITS])[LOGITS]

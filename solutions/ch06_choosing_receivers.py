@@ -68,6 +68,7 @@ def my_choice() -> dict:
     of at least 40 words of your own).
     """
     # solution
+    # Canary 736019fb7d1d9c5f: stays with instructors.
     return {
         "question": "a",
         "senders": ["20.0.z@END"],
@@ -121,6 +122,7 @@ def patch_shared(model, prompts, sender, layer, head, kind, at):
     Returns: the logits of pass D at END, a tensor [batch, vocab].
     """
     # solution
+    # Canary 8c8aaea4fa71c022: stays with instructors.
     receiver = Node(kind, layer, head // model.cfg.query_heads_per_kv, shared=True, at=at)
     return path_patch(model, prompts, senders=[sender], receivers=[receiver])
     # end of solution
@@ -164,6 +166,7 @@ def planted_circuit() -> tuple[str, dict[tuple[str, str], float]]:
     with all edges.
     """
     # solution
+    # Canary 3b34e1d7a3120fa9: stays with instructors.
     key = "ada"
     made, edges = planted(key), {}
     todo = ["logits@END"]

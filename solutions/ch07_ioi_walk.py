@@ -64,6 +64,7 @@ def standing_out(effects, order, frame, least):
     rising order.
     """
     # solution
+    # Canary 49a93a3b3b6a06f3: stays with instructors.
     order, frame, found = np.array(order), np.array(frame), {}
     for one in ("ABBA", "BABA"):
         frames = np.unique(frame[order == one])
@@ -136,6 +137,7 @@ def real_heads(least=0.2):
 def may_conclude() -> dict[str, str]:
     """Whether each statement follows from direct effects: "yes" or "no"."""
     # solution
+    # Canary d20ec1cf58ed03ea: stays with instructors.
     return {
         "a: 23.3 in both orders": "yes",
         "b: 23.2 in either order": "no",

@@ -45,11 +45,11 @@ from pathpatch.engine.fast import patch_all
 from pathpatch.engine.literal import literal_passes
 from pathpatch.engine.spec import Corruption, Spec
 from pathpatch.engine.total import patch_nodes
+from pathpatch.engine.traces import _on_subject
 from pathpatch.engine.work import forward_multiply_adds
 from pathpatch.models.load import wrap
 from pathpatch.nodes import Model
 from pathpatch.tasks.ioi import TEMPLATES
-from pathpatch.tracing import _on_subject
 
 OUT = Path(__file__).resolve().parent.parent / "out" / "bench.json"
 PROMPTS, SUBSET, MANY = 26, 8, 1000
@@ -90,7 +90,7 @@ def patched_against_literal(model: Model, prompts: Prompts, results: dict) -> No
     some, draws = fact_prompts(model.tokenizer, facts[:3]), 10
     scale = 3 * embedding_std(model, [fact.subject for fact in load_facts()])
     noise = gaussian_noise(model, some.orig, scale, torch.Generator().manual_seed(0), draws)
-    noisy = Corruption(_on_subject(some.orig, noise).flatten(0, 1), [])
+    noisy = Corruption(_on_subject(some.orig, noise, noise.shape[-1]).flatten(0, 1), [])
     columns = some[list(range(len(some))) * draws]
     everywhere = range(int(prompts.orig.at("END").min()) + 1)
     three = ["subject_first", "subject_last", "END"]

@@ -205,6 +205,7 @@ def test_stopped_before_the_first_block_it_promises_nothing(tmp_path, file, monk
         *(("trace", option) for option in ("--draws -1", "--draws 0", "--sigmas nan")),
         *(("trace", option) for option in ("--seed -1", "--reach -1 2", "--sigmas inf")),
         *(("ioi", option) for option in ("--memory nan", "--memory 0", "--memory -1", "--seed x")),
+        *(("trace", f"{option} {'9' * 40}") for option in ("--seed", "--draws", "--reach 1")),
     ],
 )
 def test_numbers_out_of_range_are_mistakes_of_use(tmp_path, name, option, capsys):
@@ -215,6 +216,15 @@ def test_numbers_out_of_range_are_mistakes_of_use(tmp_path, name, option, capsys
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"error: argument {option.split()[0]}: it must be a " in said
     assert not (tmp_path / "out").exists()
+
+
+def test_what_ends_the_options_is_no_value(tmp_path, capsys):
+    """argparse makes an empty list of it."""
+    for name, option in (("sweep", "--at"), ("trace", "--sigmas"), ("check-prompts", "--model")):
+        with pytest.raises(SystemExit) as stop:
+            main([name, f"{option}=--"])
+        assert stop.value.code == 2
+        assert f"error: '{option}=--': -- is no value" in capsys.readouterr().err
 
 
 def test_a_bad_file_or_folder(tmp_path, file, capsys):
@@ -522,6 +532,7 @@ def test_every_choice_of_circuit_is_an_option(tmp_path, file, grouped, capsys):
         (["--nodes", "0.mlp_out@END"], "(choices: heads, heads+mlps)"),
         (["--nodes", "0.1@S3"], "no position 'S3'"),
         (["--nodes", "0.1", "--over", "none.json"], "cannot read prompts from none.json"),
+        (["--nodes", "0.1", "--over", ""], "expected a path, such as 'out/sweep', got ''"),
         (["--nodes", "0.1", "--over", "{file}"], "find no prompt of their template in `over`"),
         (["--nodes", "0.1", "--prompts", "none.json"], "'none.json' is neither a file"),
         (["--circuit", "none.json"], "cannot read a circuit from none.json"),
@@ -538,6 +549,17 @@ def test_errors_of_circuit(tmp_path, file, grouped, more, words, capsys):
     assert error.startswith("error: ")
     assert words in error
     assert list(out.iterdir()) == []
+
+
+def test_a_circuit_of_another_model_is_said_to_be(tmp_path, grouped, capsys):
+    """Its heads are numbers, which the other model has too."""
+    edge = Edge("0.1.z@S2", "1.0.q@END", *(0.0,) * 5)
+    for there, said in (("gpt2", True), ("tiny-llama", False)):
+        Circuit([edge], {"model": there}).save(tmp_path / "circuit.json")
+        asked = ["--prompts", grouped, "--circuit", str(tmp_path / "circuit.json")]
+        assert command("circuit", tmp_path / "out", *asked, *FEW) == 0
+        words = "the circuit is of gpt2, not of tiny-llama"
+        assert (words in capsys.readouterr().err) == said
 
 
 def test_circuit_needs_one_circuit(tmp_path, grouped, capsys):

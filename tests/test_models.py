@@ -80,6 +80,41 @@ def test_an_unknown_model_says_what_would_work(name: str):
         load_model(name)
 
 
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch, capsys):
+    """Its client by itself tries six times for each of two files: a minute."""
+    asked = []
+
+    class Nowhere:
+        def head(self, url, timeout):
+            asked.append((url, timeout))
+            raise OSError("no such host")
+
+    monkeypatch.setattr("huggingface_hub.get_session", Nowhere)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(PathPatchError, match="no model 'a/b' here"):
+        load_model("a/b")
+    assert len(asked) == 1 and asked[0][1] <= 10
+    said = capsys.readouterr().err
+    assert "'a/b' is no folder here: asking https://" in said and "no answer (no such host)" in said
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_where_the_hub_answers_it_is_asked_for_the_files(monkeypatch, answers: bool, tmp_path):
+    """A folder that is here never asks anybody."""
+    given = []
+
+    def refuse(name, **more):
+        given.append(more["local_files_only"])
+        raise OSError("enough")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", refuse)
+    monkeypatch.setattr("pathpatch.models.load._hub_answers", lambda name: answers)
+    for name in ("a/b", str(tmp_path)):
+        with pytest.raises(PathPatchError, match="enough"):
+            load_model(name)
+    assert given == [not answers, True]
+
+
 def test_an_unknown_tiny_model():
     with pytest.raises(PathPatchError, match="no tiny model 'bert'; known: gpt2, llama"):
         tiny_model("bert")

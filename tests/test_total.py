@@ -1,5 +1,6 @@
 """Activation patching and causal tracing: the fast engine gives the literal form's numbers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -162,6 +163,10 @@ def test_a_trace_goes_on_where_it_stopped(tiny: Tiny, tmp_path, counted):  # noq
     again = causal_trace(tiny.model, prompts, [*STATES, *MLPS], **asked)
     assert len(counted) == 1, "nothing was computed again"
     assert np.array_equal(first.restored, again.restored)
+    with ThreadPoolExecutor(1) as pool:
+        there = SweepOptions(executor=pool, quiet=True)
+        other = causal_trace(tiny.model, prompts, [*STATES, *MLPS], noise=noise, options=there)
+    assert np.array_equal(first.restored, other.restored)
     asked["noise"] = 2 * noise
     with pytest.raises(PathPatchError, match="another sweep, which differs in noise"):
         causal_trace(tiny.model, prompts, [*STATES, *MLPS], **asked)

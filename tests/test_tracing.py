@@ -128,8 +128,11 @@ def test_what_restores_everything(tiny: Tiny):
     """All embeddings, the subject's alone, and the last state at END."""
     prompts = subjects(tiny.prompts)
     places = prompts.orig.positions
-    short = replace(prompts.orig, positions={**places, LAST: places[FIRST]})
-    alone = replace(prompts, orig=short)
+    short, other = (
+        replace(side, positions={**places, LAST: places[FIRST]})
+        for side in (prompts.orig, prompts.new)
+    )
+    alone = replace(prompts, orig=short, new=other)
     last = f"{tiny.model.cfg.n_layers - 1}.resid_post@END"
     noise = some_noise(tiny)
     trace = causal_trace(tiny.model, alone, ["embed", f"embed@{FIRST}", last], noise=noise)
@@ -241,6 +244,12 @@ def test_refuses_before_any_pass(tiny: Tiny, monkeypatch, change, words):
     options = {"nodes": STATES, "noise": some_noise(tiny), **change}
     with pytest.raises(PathPatchError, match=words):
         causal_trace(tiny.model, subjects(tiny.prompts), **options)
+
+
+def test_noise_of_one_number_is_not_spread_over_the_width(tiny: Tiny):
+    thin = some_noise(tiny)[..., :1]
+    with pytest.raises(PathPatchError, match=r"has shape .*, 1\], expected \[draws, 6, \d+, 24\]"):
+        causal_trace(tiny.model, subjects(tiny.prompts), STATES, noise=thin)
 
 
 def test_refuses_noise_without_a_subject(tiny: Tiny):

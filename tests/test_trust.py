@@ -12,6 +12,8 @@ from transformers import (
     CodeGenConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
     GPT2Config,
@@ -26,6 +28,8 @@ from transformers import (
     Olmo2ForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from pathpatch import (
@@ -241,10 +245,20 @@ def test_fused_keys_and_values_that_are_shared_are_refused_in_a_sentence():
         wrap(hf_model, tiny_tokenizer(), "phi3")
 
 
-def test_a_norm_over_all_keys_is_written_out_too():
-    original, prompts = random_model(Olmo2ForCausalLM, Olmo2Config(**SIZES)), asked()
-    model = wrap(copy.deepcopy(original), tiny_tokenizer(), "olmo2")
-    assert model.cfg.query_heads_per_kv == 2
+@pytest.mark.parametrize("shared", [2, 1])
+@pytest.mark.parametrize(
+    ("kind", "config", "more"),
+    [
+        (Olmo2ForCausalLM, Olmo2Config, {}),  # one norm of all keys together
+        (Qwen3ForCausalLM, Qwen3Config, HEAD),  # a norm for each head
+        (Gemma3ForCausalLM, Gemma3TextConfig, HEAD),  # its 1B has one key and value for all heads
+    ],
+)
+def test_norms_of_keys_are_written_out_where_they_are_of_all_keys(kind, config, more, shared: int):
+    sizes = {**SIZES, **more, "num_key_value_heads": shared}
+    original, prompts = random_model(kind, config(**sizes)), asked()
+    model = wrap(copy.deepcopy(original), tiny_tokenizer(), "normed")
+    assert model.cfg.query_heads_per_kv == 4 // shared
     found = run(model, prompts.orig, reads=[LOGITS])[LOGITS]
     assert (found - truth(original, prompts.orig)).abs().max() < 1e-4
 

@@ -2,6 +2,15 @@
 
 from exercises.checks import (
     ch01_sum,
+    ch02_pairs,
+    ch03_by_hooks,
+    ch03_gates,
+    ch03_map,
+    ch03_positions,
+    ch03_shares,
+    ch04_effects,
+    ch04_noise,
+    ch04_restored,
     ch05_by_hooks,
     ch05_directions,
     ch05_pass_c,
@@ -13,10 +22,20 @@ from exercises.checks import (
     ch06_shared,
     ch07_conclude,
     ch07_standing_out,
+    stored,
 )
 
 __all__ = [
     "ch01_sum",
+    "ch02_pairs",
+    "ch03_by_hooks",
+    "ch03_gates",
+    "ch03_map",
+    "ch03_positions",
+    "ch03_shares",
+    "ch04_effects",
+    "ch04_noise",
+    "ch04_restored",
     "ch05_by_hooks",
     "ch05_directions",
     "ch05_pass_c",
@@ -28,4 +47,5 @@ __all__ = [
     "ch06_shared",
     "ch07_conclude",
     "ch07_standing_out",
+    "stored",
 ]

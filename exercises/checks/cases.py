@@ -69,7 +69,7 @@ class Check:
     and the next ones may tell two mistakes apart. advice: what to try when nothing fits. rule: what
     else must hold of a call, in words where it does not ("" otherwise). tidy: from a plain value
     what of it counts. examine: in place of a comparison, for answers of which more than one is
-    right: it raises Wrong.
+    right: it raises Wrong. note: a sentence for who has passed, where passing is not all.
     """
 
     solve: Callable[..., Any]
@@ -79,6 +79,7 @@ class Check:
     rule: Callable[[Case, Reply], str] = _nothing
     tidy: Callable[[Case, Any], Any] = _all_of_it
     examine: Callable[[Any], None] | None = None
+    note: str = ""
 
     @property
     def names(self) -> list[str]:

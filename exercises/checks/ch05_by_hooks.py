@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
-from typing import Any
 from unittest import mock
 
 import torch
@@ -15,8 +14,7 @@ from exercises.checks.ch05_draws import LABELS, Lab, labs
 from exercises.checks.ch05_last_pass import ALL, c_and_d, pass_d, without
 from exercises.checks.ch05_passes import LATE, Question, Slip, freeze, patch
 from exercises.checks.ch05_values import labelled, of, passed, values
-from exercises.room.plain import Array
-from exercises.room.room import Reply
+from exercises.checks.rules import RULES, TIDIED
 from pathpatch import Node, Tokens, run
 from pathpatch.forward import all_modules, foreign_hooks
 from pathpatch.nodes import heads
@@ -56,30 +54,12 @@ def _case(lab: Lab, low: int, high: int, kind: str, at: Tensor) -> Case:
     return Case(f"{shown}, prompts with END at {prompts.orig.at('END').tolist()}", args)
 
 
-def _by_hooks_alone(case: Case, reply: Reply) -> str:
-    if all(one["by"] == "hooks" for one in reply.passes):
-        return ""
-    return (
-        "The function calls pathpatch (`run`, `path_patch` or the like), which does the passes for "
-        "you.\n  This exercise is to do them with model.run_with_cache and model.run_with_hooks."
-    )
-
-
-def _up_to_end(case: Case, found: Any) -> Any:
-    """The logits of the prompts; what a model says about padding is not asked for."""
-    words = case.args[1] != 0
-    if not isinstance(found, Array) or found.values.shape[:2] != words.shape:
-        return found
-    outside = (...,) + (None,) * (found.values.ndim - 2)
-    return replace(found, values=torch.where(words[outside], found.values, 0))
-
-
 @check(
     _drawn,
     7,
     advice="Compare one pass at a time with `run`: A and B first.",
-    rule=_by_hooks_alone,
-    tidy=_up_to_end,
+    rule=RULES["path_patch_by_hooks"],
+    tidy=TIDIED["path_patch_by_hooks"],
 )
 def path_patch_by_hooks(model, x_orig, x_new, sender, receiver, at, *, slip):
     places = {

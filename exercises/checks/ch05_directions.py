@@ -31,7 +31,7 @@ def _draw(random: Random) -> Iterator[Case]:
             for which in made:
                 yield _on_tiny(which, kinds, random, batch=random.randint(2 - number % 2, 5))
             gate = ("and", "or")[number % 2]
-            model, prompts = hand_made("toy", gate).model, _gate_prompts(gate, random)
+            model, prompts = hand_made("toy", gate).model, gate_prompts(gate, random)
             nodes = BITS[random.randrange(3)]
             shown = f"both_directions(toy({gate!r}).model, prompts, {nodes})"
             yield Case(shown, (model, prompts, nodes))
@@ -55,7 +55,7 @@ def _node(model: Model, kind: str, random: Random) -> str:
     return f"{layer}.{head}{kind}@{at}"
 
 
-def _gate_prompts(gate: str, random: Random) -> Prompts:
+def gate_prompts(gate: str, random: Random) -> Prompts:
     made = hand_made("toy", gate)
     pair, rows = made.prompts["noising"].pairs[0], []
     for _ in range(random.randint(1, 4)):

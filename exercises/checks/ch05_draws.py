@@ -71,6 +71,19 @@ def labs(random: Random) -> Iterator[tuple[Lab, Lab, Lab, Lab]]:
         yield made[0], made[1], made[2], made[3]
 
 
+def few_labs(random: Random) -> Iterator[tuple[Lab, Lab, Lab]]:
+    """One family with three layers, the other with 4 to 6, and one of them with 2; new prompts."""
+    one, other = random.sample(["gpt2", "llama"], 2)
+    some = (one, 3), (other, random.choice([4, 5, 6])), (random.choice([one, other]), 2)
+    while True:
+        batches = [*random.sample([2, 3, 4, 5], 2), random.choice([1, 2, 3])]
+        made = []
+        for (kind, layers), batch in zip(some, batches, strict=True):
+            model = tiny(kind, layers)
+            made.append(Lab(kind, model, _prompts(model, random, batch), random))
+        yield made[0], made[1], made[2]
+
+
 def _prompts(model: Model, random: Random, batch: int) -> Prompts:
     """The first is not the longest, so that its END is not the last position."""
     while True:

@@ -6,12 +6,26 @@ from typing import Any
 
 from exercises.checks.cases import Wrong, examined
 from exercises.checks.compare import CLOSE, describe
-from exercises.planted import Edges, true_edges
+from exercises.planted import drawn
 from exercises.room.plain import Array
 from pathpatch import Node, PathPatchError
 
 FORM = '("1.0.z@END", "2.0.q@END")'
 Pair = tuple[str, str]
+Edges = dict[Pair, float]  # (sender, receiver) -> change of the logit difference
+
+
+def true_edges(key: str) -> Edges:
+    """The edges from heads to heads and to the logits, as the wiring has them."""
+    _, wiring = drawn(key)
+    (first, *_), (second, *_), movers = wiring.numbers
+    inhibit = f"1.{second}"
+    total = float(sum(wiring.says))
+    edges: Edges = {(f"0.{first}.z@S2", f"{inhibit}.{wiring.door}@S2"): -total}
+    for number, times in zip(movers, wiring.says, strict=False):
+        edges[f"{inhibit}.z@END", f"2.{number}.q@END"] = -float(times)
+        edges[f"2.{number}.z@END", "logits@END"] = -float(times)
+    return edges
 
 
 @examined

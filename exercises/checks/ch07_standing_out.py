@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from exercises.checks.cases import Case, check
+from exercises.checks.rules import TIDIED
 from exercises.measured import ORDERS, direct_effects
-from exercises.room.plain import Array
 
 # Heads and frames. In each some head is near the edge: with one frame apart it stands out in the
 # second and just does not in the third and fourth; a test in one direction keeps it in the first.
@@ -84,22 +84,11 @@ def _measured(least: float) -> Case:
     return Case(shown, (effects, order, frame, least))
 
 
-def _rows(case: Case, found: Any) -> Any:
-    """Row numbers may come in an array as well as in a list."""
-    if not isinstance(found, dict):
-        return found
-    return {key: _listed(rows) for key, rows in found.items()}
-
-
-def _listed(rows: Any) -> Any:
-    return list(rows.values.tolist()) if isinstance(rows, Array) and rows.values.ndim else rows
-
-
 @check(
     _drawn,
     6,
     advice="Print k, n and p of the first row that is too many or missing.",
-    tidy=_rows,
+    tidy=TIDIED["standing_out"],
 )
 def standing_out(effects, order, frame, least, *, slip):
     order, frame = np.array(order), np.array(frame)

@@ -137,8 +137,11 @@ class Judging:
         if e.kind == "open question":
             good = "in good form. Now mark it with the scheme."
             return Verdict("handed in", f"{label}: {good}{_more(e)}", printed)
+        note = f"\n  {self.trial.check.note}" if self.trial.check.note else ""
+        if note and self.trial.check.examine is not None:
+            return Verdict("handed in", f"{label}: in good form.{note}", printed)
         calls = "the call" if count == 1 else f"all {count} calls"
-        text = f"{label}: right, on {calls}.{self._settings()}{_more(e)}"
+        text = f"{label}: right, on {calls}.{self._settings()}{note}{_more(e)}"
         return Verdict("passed", text, printed)
 
     def kept_from_the_first(self) -> str:
@@ -214,7 +217,8 @@ def _more(e: Exercise) -> str:
     """For who has solved it: another way, and where a solution stands, if this copy has them."""
     solution = SOLUTIONS / f"{e.stem}.py"
     where = f"\n  To compare: {e.id} in {solution.parent.name}/{solution.name}."
-    return f"\n  Another way: {e.another_way}{where if solution.exists() else ''}"
+    another = f"\n  Another way: {e.another_way}" if e.another_way else ""
+    return f"{another}{where if solution.exists() else ''}"
 
 
 def _changed(what: str) -> str:

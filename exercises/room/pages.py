@@ -6,7 +6,7 @@ import linecache
 import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ def read_page(path: str | Path, limit: float) -> Page:
     path, page = Path(path), Page()
     try:
         text = code_of(path)
-        tree = ast.parse(text)
-    except (OSError, ValueError, SyntaxError) as error:  # `desk` has said where and what
+        statements, page.trouble = statements_of(text, path.name)
+    except (OSError, ValueError) as error:  # `desk` has said where and what
         page.trouble = f"{path.name}: {error}"
         return page
     linecache.cache[str(path)] = (len(text), None, text.splitlines(True), str(path))
     page.names = {"__name__": path.stem, "__file__": str(path)}
     with _reading():
-        for statement in tree.body:
+        for statement in statements:
             code = compile(ast.Module([statement], []), str(path), "exec")
             try:
                 in_time(lambda code=code: exec(code, page.names), limit)  # type: ignore[misc]
@@ -48,6 +48,26 @@ def read_page(path: str | Path, limit: float) -> Page:
                 what = f"{path.name}, line {statement.lineno}: {type(error).__name__}: {error}"
                 page.trouble = page.trouble or what
     return page
+
+
+def statements_of(text: str, name: str) -> tuple[list[ast.stmt], str]:
+    """The statements of a text; where Python cannot read it, those of the cells that it can read.
+
+    Returns: with them, what could not be read, in words. Raises: ValueError for a NUL in the text.
+    """
+    try:
+        return ast.parse(text).body, ""
+    except SyntaxError as error:
+        trouble = f"{name}: {error}"
+    found: list[ast.stmt] = []
+    for cell in CELLS.finditer(text):
+        above = "\n" * text.count("\n", 0, cell.start())  # so that every line keeps its number
+        with suppress(SyntaxError):
+            found += ast.parse(above + cell.group()).body
+    return found, trouble
+
+
+CELLS = re.compile(r"(?s)(?:\A|^# %%).*?(?=^# %%|\Z)", re.MULTILINE)
 
 
 def code_of(path: Path) -> str:

@@ -76,7 +76,7 @@ def _array(thing: torch.Tensor | np.ndarray | np.generic) -> list[Any]:
 def from_plain(row: list[Any]) -> Any:
     """What `to_plain` was given, as far as it can be said. Raises: ValueError for another form."""
     match row:
-        case ["is", value]:
+        case ["is", None | bool() | int() | float() | str() as value]:
             return value
         case ["list", parts]:
             return [from_plain(part) for part in parts]
@@ -85,7 +85,7 @@ def from_plain(row: list[Any]) -> Any:
         case ["dict", rows]:
             found = [(from_plain(key), from_plain(value)) for key, value in rows]
             return {_hashable(key): value for key, value in found}
-        case ["array", kind, dtype, stored, shape, data]:
+        case ["array", kind, dtype, "float64" | "int64" | "bool" as stored, shape, data]:
             flat = np.frombuffer(base64.b64decode(data), np.dtype(stored))
             return Array(torch.from_numpy(flat.reshape(shape).copy()), str(kind), str(dtype))
         case ["other", kind, text]:

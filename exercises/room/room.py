@@ -16,7 +16,20 @@ from exercises.room.inputs import pack
 from exercises.room.plain import from_plain
 from exercises.room.process import FORK, leave, warm
 
+LARGEST = 1 << 25  # bytes of a reply; what the largest right answer takes is a hundredth of it
+LONG = 5_000  # characters of a text in a reply
 START = 300.0  # seconds for the process to load torch, on a machine that is busy otherwise
+
+
+@dataclass(frozen=True)
+class Page:
+    """The text of a file that the room cannot read by itself, and its name without folders."""
+
+    name: str
+    text: str
+
+
+Source = Callable[..., Any] | Path | Page
 
 
 class RoomError(Exception):
@@ -53,8 +66,8 @@ class Session:
 
     def __init__(self, line: Connection, opened: dict[str, Any]) -> None:
         self._line = line
-        self.trouble = str(opened["trouble"])
-        self.functions = [str(name) for name in opened["names"]]
+        self.trouble = str(opened.get("trouble", ""))[:LONG]
+        self.functions = [str(name) for name in opened.get("names", [])]
 
     def call(
         self,
@@ -71,14 +84,47 @@ class Session:
         """
         order = {"do": "call", "function": function, "names": names, "limit": limit}
         self._line.send_bytes(pickle.dumps(order | {"args": pack((first, args))}))
-        reply = _read(self._line, START + 10 * limit)
-        returned = "result" in reply
-        result = from_plain(reply.pop("result")) if returned else None
-        return Reply(returned, result, **reply)
+        return _reply(_read(self._line, START + 10 * limit))
+
+
+def _reply(row: dict[str, Any]) -> Reply:
+    """A reply in its form. Raises: RoomError for another one, which no room of ours sends."""
+    late, died, error = row.get("late"), row.get("died"), row.get("error", {})
+    try:
+        returned = "result" in row
+        result = from_plain(row["result"]) if returned else None
+        return Reply(
+            returned,
+            result,
+            {
+                **{key: str(error[key])[:LONG] for key in ("kind", "text", "file", "takes")},
+                "frames": [
+                    (str(f), int(n), str(name), str(t)) for f, n, name, t in error["frames"]
+                ],
+            }
+            if error
+            else {},
+            None if late is None else float(late),
+            None if died is None else int(died),
+            [str(name)[:LONG] for name in row.get("changed", [])],
+            [str(name)[:LONG] for name in row.get("settings", [])],
+            [
+                {
+                    "of": str(one["of"])[:LONG],
+                    "by": str(one["by"])[:LONG],
+                    "reads": [str(node)[:LONG] for node in one["reads"]],
+                    "writes": [str(node)[:LONG] for node in one["writes"]],
+                }
+                for one in row.get("passes", [])
+            ],
+            str(row.get("printed", ""))[:LONG],
+        )
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as failed:
+        raise RoomError(f"not a reply: {type(failed).__name__}") from failed
 
 
 @contextmanager
-def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Iterator[Session]:
+def session(source: Source, name: str, limit: float) -> Iterator[Session]:
     """Open the room for a function (name: by which it is called), or for all those of a file.
 
     Raises: RoomError when the process is gone.
@@ -88,7 +134,7 @@ def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Itera
         line.send_bytes(pickle.dumps(_order(source, name, limit)))
         yield Session(line, _read(line, START + 100 * limit))
         line.send_bytes(pickle.dumps({"do": "close"}))
-        if line.recv_bytes() != b"closed":
+        if line.recv_bytes(LARGEST) != b"closed":
             raise RoomError("the room was left untidy")
         if not FORK:
             leave()
@@ -102,7 +148,9 @@ def session(source: Callable[..., Any] | Path, name: str, limit: float) -> Itera
         raise
 
 
-def _order(source: Callable[..., Any] | Path, name: str, limit: float) -> dict[str, Any]:
+def _order(source: Source, name: str, limit: float) -> dict[str, Any]:
+    if isinstance(source, Page):
+        return {"do": "open", "name": source.name, "text": source.text, "limit": limit}
     if isinstance(source, Path):
         return {"do": "open", "path": str(source), "limit": limit}
     inner = getattr(source, "func", source)  # of a functools.partial
@@ -125,9 +173,9 @@ OTHERS = {"__main__", "pathpatch", "exercises", "torch", *sys.stdlib_module_name
 def _read(line: Connection, patience: float) -> dict[str, Any]:
     if not line.poll(patience):
         raise RoomError("no reply")
-    if (data := line.recv_bytes()) == b"closed":
+    if (data := line.recv_bytes(LARGEST)) == b"closed":
         raise SessionError("it ended itself")
     try:
         return dict(json.loads(data))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RoomError(f"not a reply: {error}") from error

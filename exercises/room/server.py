@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -37,11 +38,15 @@ PATIENCE = 4  # how many times its limit a call may take on the clock, on a mach
 SHOWN = 4_000  # characters that a function may print
 
 
-def main() -> None:
+def load() -> None:
+    """What is loaded once for all sessions."""
     torch.set_num_threads(1)  # more would wait for one another on models this small, or for ever
     for kind in ("gpt2", "llama"):
-        inputs.tiny(kind)  # what is loaded once for all sessions
-    line = Connection(int(sys.argv[1]))
+        inputs.tiny(kind)
+
+
+def serve(line: Connection) -> None:
+    """Do what is asked on a line, until it is closed."""
     while True:
         try:
             order = pickle.loads(line.recv_bytes())
@@ -88,6 +93,10 @@ def _session(line: Connection, order: dict[str, Any]) -> None:
 def _open(order: dict[str, Any]) -> Page:
     if "path" in order:
         return read_page(order["path"], order["limit"])
+    if "text" in order:
+        path = Path(tempfile.gettempdir()) / order["name"]
+        path.write_text(order["text"], encoding="utf-8")
+        return read_page(path, order["limit"])
     page = Page()
     sys.path[:] = order["sys.path"]
     try:
@@ -191,4 +200,5 @@ def _error(function: Any, error: BaseException) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    load()
+    serve(Connection(int(sys.argv[1])))

@@ -140,7 +140,7 @@ def _circuit(options: Options) -> None:
         options.positions,
         options.candidates,
         METRICS[options.metric],
-        load_prompts(options.over, tokenizer) if options.over else None,
+        None if options.over is None else load_prompts(options.over, tokenizer),
         generator,
     )
     search = Search(generator, options.runs, options.steps, options.nodes_per_step)
@@ -155,6 +155,9 @@ def _parts(options: Options) -> tuple[Parts, bool]:
         edges = options.nodes is None
         return (options.edges if edges else options.nodes).split(","), edges
     circuit, edges = Circuit.load(options.circuit), options.keep == "edges"
+    here = options.model.cfg.model_name
+    if (there := circuit.about.get("model", here)) != here:
+        warnings.warn(f"{options.circuit}: the circuit is of {there}, not of {here}", stacklevel=1)
     found = circuit.edges if edges else circuit.heads()
     if not found:
         kind = "edges" if edges else "heads that send"

@@ -3,7 +3,8 @@
 What a parameter may be is in its annotation, so this file knows no function. Before a call it asks
 for what is of a class of its own: is this a model, are these prompts, is it a generator of numpy?
 Texts, numbers, lists and arrays are judged by the functions, which know more; only where one of
-them stumbles are its annotations asked about these, too.
+them stumbles are its annotations asked about these, too. Where a call has both a model and prompts,
+these must be the model's: texts that its tokenizer reads so.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run
 from pathpatch.metrics import METRICS
 from pathpatch.nodes import Node
-from pathpatch.prompts import Pair, Prompts, Tokens
+from pathpatch.prompts import END, Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact
 
 # These hold what somebody wrote, which gets a sentence for each row when it is used.
@@ -38,12 +39,12 @@ def at_the_door(thing: Any) -> Any:
         look = _looked_at(thing)
         setattr(sys.modules[thing.__module__], thing.__name__, look)  # where pickle finds it
         return look
-    parts = vars(thing) if inspect.isclass(thing) and thing not in WRITTEN else {}
+    parts = vars(thing) if inspect.isclass(thing) else {}
     for name, part in list(parts.items()):
         method = getattr(part, "__func__", part)  # of a static method
-        public = name == "__init__" or not (name.startswith("_") or thing in OFTEN)
+        public = thing not in WRITTEN if name == "__init__" else not name.startswith("_")
         if inspect.isfunction(method) and method not in METRICS.values() and public:
-            look = _looked_at(method, thing not in OFTEN)
+            look = _looked_at(method, first=thing not in (*WRITTEN, *OFTEN))
             setattr(thing, name, look if part is method else staticmethod(look))
     return thing
 
@@ -93,13 +94,17 @@ def _check(
             if not right:
                 said = f"{who}: {name} must be {words or in_words(hint)}; got {_came(value)}"
                 raise PathPatchError(said) from error
+    for some in (given.get("prompts"), getattr(given.get("rules"), "over", None)):
+        if error is None and "model" in given and some is not None:
+            _check_texts(given["model"], some)
 
 
 def _came(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
-    shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + (f" of shape {list(shape)}" if shape is not None else "")
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    article = "an" if name[0] in "aeiouAEIOU" or name == "ndarray" else "a"
+    return f"{article} {name}" + (f" of shape {list(shape)}" if shape is not None else "")
 
 
 def _is_plain(hint: Any) -> bool:
@@ -149,3 +154,21 @@ def in_words(hint: Any) -> str:
     if kind in (Iterable, Mapping) and of:
         return f"{words}, each {'value ' * (kind is Mapping)}{in_words(of)}"
     return words
+
+
+def _check_texts(model: Any, prompts: Prompts) -> None:
+    """Raises: PathPatchError for tokens that this model's tokenizer does not make of their pair.
+
+    Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
+    """
+    for tokens in (prompts.orig, prompts.new):
+        rows = zip(prompts.pairs, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
+        for pair, ids, end in rows:
+            texts = [text for text in (pair.clean, pair.corrupt) if text]
+            wanted = [list(model.tokenizer(text)["input_ids"]) for text in texts]
+            if texts and ids[: end + 1] not in wanted:
+                raise PathPatchError(
+                    f"a prompt of {texts[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
+                    f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
+                    f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
+                )

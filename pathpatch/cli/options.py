@@ -151,4 +151,8 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> Options:
             words = {"help": details.get("help", "") + default}
             where = one_of if option in EITHER else command
             where.add_argument(option, **(details | words))
-    return parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    for word in given:
+        if word.endswith("=--"):  # argparse would make an empty list of it
+            parser.error(f"{word!r}: -- is no value; it ends the options")
+    return parser.parse_args(given)

@@ -44,6 +44,7 @@ WORDS: dict[Any, str] = {
     torch.Generator: "a generator of torch, such as torch.Generator().manual_seed(seed)",
     np.ndarray: "an array of numpy",
     torch.Tensor: "a tensor",
+    torch.device: "a device, such as torch.device('cpu')",
     torch.dtype: "a dtype, such as torch.float32",
     Executor: "an executor of concurrent.futures",
 }

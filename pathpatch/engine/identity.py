@@ -18,7 +18,7 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -116,11 +116,17 @@ def _seen(thing: Any, known: set[int]) -> Iterator[str]:
         names = {name for code in codes for name in code.co_names} & thing.__globals__.keys()
         held = {name: thing.__globals__[name] for name in sorted(names)}
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
-        held["around"] = {name: cell.cell_contents for name, cell in cells}
+        held["around"] = {name: _content(cell) for name, cell in cells}
         held["defaults"] = [thing.__defaults__, thing.__kwdefaults__, dict(vars(thing))]
     for name, value in held.items():
         yield f"{name!r}:"
         yield from _seen(value, known)
+
+
+def _content(cell: CellType) -> Any:
+    """What a name of the function around stands for; None where it has no value yet."""
+    with contextlib.suppress(ValueError):
+        return cell.cell_contents
 
 
 def numbers(values: Any) -> str:

@@ -11,10 +11,10 @@ from torch import Tensor
 from pathpatch.errors import PathPatchError, as_list, check_number, did_you_mean
 from pathpatch.files import as_path
 from pathpatch.metrics import Metric, logit_diff
-from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, heads, node_set
+from pathpatch.nodes import FROZEN, Entries, Model, Node, Sets, as_nodes, grid, heads, node_set
 from pathpatch.paths import check_nodes
-from pathpatch.prompts import END, Prompts, Tokens
-from pathpatch.tracing import _severed
+from pathpatch.prompts import Prompts, Tokens
+from pathpatch.tracing import SEVERED
 
 ENGINES = ("fast", "literal")
 
@@ -135,7 +135,6 @@ class Spec:
             raise PathPatchError("the sweep has no senders")
         for nodes in sets:
             check_nodes(model, prompts.orig, nodes, targets)
-        check_texts(model, prompts)
         usual = [name for name, nodes in FROZEN.items() if set(nodes(model)) == set(kept)]
         name = usual[0] if usual else ",".join(map(str, kept))
         return Spec(sets, targets, kept, name, metric)
@@ -155,19 +154,8 @@ def check_sets(model: Model, tokens: Tokens, nodes: Entries) -> Sets:
     return sets
 
 
-def check_texts(model: Model, prompts: Prompts) -> None:
-    """Raises: PathPatchError for tokens that this model's tokenizer does not make of their pair.
-
-    Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
-    """
-    for tokens in (prompts.orig, prompts.new):
-        rows = zip(prompts.pairs, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
-        for pair, ids, end in rows:
-            texts = [text for text in (pair.clean, pair.corrupt) if text]
-            wanted = [list(model.tokenizer(text)["input_ids"]) for text in texts]
-            if texts and ids[: end + 1] not in wanted:
-                raise PathPatchError(
-                    f"a prompt of {texts[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
-                    f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
-                    f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
-                )
+def _severed(model: Model, kinds: Sequence[str], entry: Sequence[Node]) -> list[Node]:
+    """What is cut for an entry: all layers of these kinds, at its positions."""
+    if unknown := [kind for kind in as_list(kinds, "kinds") if kind not in SEVERED]:
+        raise PathPatchError(f"cannot sever {unknown}; these can be: {', '.join(SEVERED)}")
+    return [node for kind in kinds for node in grid(model, kind, {n.at: 0 for n in entry})]

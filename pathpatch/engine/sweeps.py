@@ -14,7 +14,7 @@ from pathpatch.engine.blocks import about, as_array, blocks
 from pathpatch.engine.cost import plan_spec
 from pathpatch.engine.identity import identity, numbers
 from pathpatch.engine.jobs import do_jobs, job_grid
-from pathpatch.engine.spec import Spec, SweepOptions, check_sets, check_texts
+from pathpatch.engine.spec import Spec, SweepOptions, check_sets
 from pathpatch.engine.store import Blocks, resized
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, logit_diff
@@ -71,7 +71,6 @@ def activation_sweep(
     Book: chapters 3 and 11.
     """
     sets = check_sets(model, prompts.orig, nodes)
-    check_texts(model, prompts)
     spec = Spec(sets, [], [], "nothing", metric)
     return run_sweep(model, prompts, spec, SweepOptions.of(options))
 

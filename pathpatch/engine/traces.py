@@ -12,15 +12,14 @@ from torch import Tensor
 
 from pathpatch.effects import About, Effects
 from pathpatch.engine.blocks import as_array, blocks
-from pathpatch.engine.spec import Corruption, Spec, SweepOptions, check_sets, check_texts
+from pathpatch.engine.spec import Corruption, Spec, SweepOptions, check_sets
 from pathpatch.engine.sweeps import run_sweep
-from pathpatch.errors import check_number
+from pathpatch.errors import PathPatchError, check_number
 from pathpatch.files import write_file
 from pathpatch.forward import run
 from pathpatch.metrics import Metric, answer_prob, per_prompt
 from pathpatch.nodes import LOGITS, Entries, Model, Sets, names
-from pathpatch.prompts import Prompts
-from pathpatch.tracing import _on_subject
+from pathpatch.prompts import FIRST, LAST, Prompts, Tokens
 from pathpatch.uncertainty import clusters
 
 
@@ -80,8 +79,10 @@ def causal_trace(
     Raises: PathPatchError, before any pass, for nodes that do not exist, prompts without the
     positions subject_first and subject_last, or noise of a wrong shape.
     """
-    sets, change = check_sets(model, prompts.orig, nodes), _on_subject(prompts.orig, noise)
-    check_texts(model, prompts)
+    sets, change = (
+        check_sets(model, prompts.orig, nodes),
+        _on_subject(prompts.orig, noise, model.cfg.d_model),
+    )
     # Each draw is a column by itself, like a prompt: [draw, batch] in one.
     columns = prompts[list(range(len(prompts))) * len(change)]
     flat = change.flatten(0, 1) if noise is not None else None  # [draw and batch, pos, d_model]
@@ -103,3 +104,17 @@ def causal_trace(
         clusters(prompts),
         seed=found.seed,
     )
+
+
+def _on_subject(tokens: Tokens, noise: Tensor | None, width: int) -> Tensor:
+    """The noise, zero outside the subject: from its first to its last token in each prompt."""
+    if noise is None:
+        return torch.zeros(1, len(tokens), 1, 1, device=tokens.ids.device)
+    tokens = tokens.to(noise.device)
+    first, last = (tokens.at(label)[:, None] for label in (FIRST, LAST))  # [batch, 1]
+    wanted = (*tokens.ids.shape, width)
+    if noise.shape[1:] != wanted or not len(noise):
+        said = f"the noise has shape {list(noise.shape)}, expected [draws, {str(wanted)[1:-1]}]"
+        raise PathPatchError(said)
+    pos = torch.arange(tokens.ids.shape[1], device=noise.device)
+    return noise * ((first <= pos) & (pos <= last))[..., None]  # [draw, batch, pos, d_model]

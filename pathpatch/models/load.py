@@ -6,6 +6,8 @@ computes is the same; now a copy that a single query head reads can be patched.
 """
 
 import copy
+import os
+import sys
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from pathpatch.models.tiny import tiny_hf, tiny_tokenizer
 from pathpatch.nodes import Model
 
 TINY = ("tiny-gpt2", "tiny-llama")
+PATIENCE = 5  # seconds that the hub has to answer
 
 
 def load_model(
@@ -53,20 +56,36 @@ def load_model(
     device = check_device(device, dtype)
     if name in TINY:
         return tiny_model(name.removeprefix("tiny-"), dtype=dtype, device=device)
-    folder = smollm2_folder() if name == "smollm2" else name
+    folder = smollm2_folder() if name == "smollm2" else os.path.expanduser(name)
+    here = {"local_files_only": os.path.exists(folder) or not _hub_answers(name)}
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **here)
     except Exception as error:  # the loader lets out whatever a wrong file makes it stumble over
+        said = " ".join(str(error).split())[:300]
         raise PathPatchError(
             f"there is no model {name!r} here. What would work: smollm2, {', '.join(TINY)}, a "
             f"folder with a saved model and tokenizer, or a hub name such as gpt2 that is in the "
-            f"local hub cache or can be downloaded. The loader said: {error}"
+            f"local hub cache or can be downloaded. The loader said: {said}"
         ) from error
     finally:
         logging.enable_progress_bar()
     return wrap(hf_model.to(device), tokenizer, name)
+
+
+def _hub_answers(name: str) -> bool:
+    """Whether the model hub can be asked for a model that is no folder here. Its own client would
+    try for a minute where there is no network; after this only its cache is looked into."""
+    from huggingface_hub import constants, get_session
+
+    print(f"{name!r} is no folder here: asking {constants.ENDPOINT} for it", file=sys.stderr)
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception as error:  # of every class: no network, no such host, told to stay offline
+        print(f"no answer ({error}): looking into the local hub cache only", file=sys.stderr)
+        return False
+    return True
 
 
 def wrap(hf_model: Any, tokenizer: Any, name: str) -> Model:

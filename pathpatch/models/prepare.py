@@ -31,9 +31,9 @@ def ungroup(hf_model: Any) -> int:
     for module in found:
         module.num_key_value_groups = 1
         parts = [module.k_proj, module.v_proj]
-        norm = getattr(module, "k_norm", None)
-        if norm is not None and len(norm.weight) == len(module.k_proj.weight):
-            parts.append(norm)  # of all keys together: their mean square stays what it was
+        of_queries = getattr(module, "q_norm", None)
+        if of_queries is not None and len(of_queries.weight) == len(module.q_proj.weight):
+            parts.append(module.k_norm)  # of all keys together: their mean square stays
         for part in parts:
             for key, weight in list(part.named_parameters()):
                 heads = weight.unflatten(0, (kv_heads, -1)).repeat_interleave(group, 0)

@@ -22,8 +22,8 @@ def fingerprint(model: Model, *, again: bool = False) -> str:
 
     It is the same on every device. A bridge has up to four names for the same tensor, which is
     hashed once, under the first. Hashing takes longer than many a sweep, so the result is kept for
-    the model until a weight is replaced, moved, or changed in place. What is written through
-    `weight.data` is not seen, since torch does not count it: after that say `again=True`.
+    the model until a weight is replaced, moved, or changed in place, through `weight.data` too,
+    where it is more than rounding to the sum of its row. again: whether to hash in any case.
     """
     weights = _weights(model)
     state = _state(weights)
@@ -79,9 +79,18 @@ def _state(weights: Weights) -> State:
         (
             *(key, StorageWeakRef(w.untyped_storage()), w.storage_offset(), w.shape, w.dtype),
             object() if w.is_inference() else w._version,
+            _glance(w),
         )
         for key, w in weights
     ]
+
+
+def _glance(weight: Tensor) -> int:
+    """A hash of the sums of rows and columns: torch counts no change through `weight.data`."""
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    table = weight.detach().reshape(len(weight) if weight.ndim else 1, -1)
+    sums = torch.cat([table.sum(1, dtype=wide), table.sum(0, dtype=wide)])
+    return hash(sums.cpu().numpy().tobytes())
 
 
 def _hash(weights: Iterable[tuple[str, Tensor]]) -> str:

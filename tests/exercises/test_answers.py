@@ -6,6 +6,9 @@ import warnings
 from pathlib import Path
 
 import mutants.ch01_sum
+import mutants.ch02_task
+import mutants.ch03_activation_patching
+import mutants.ch04_causal_tracing
 import mutants.ch05_by_hooks
 import mutants.ch05_four_passes
 import mutants.ch06_choosing_receivers

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from exercises.planted import planted, true_edges
+from exercises.checks.ch06_planted import true_edges
+from exercises.planted import planted
 from pathpatch import Circuit, Edge, edge_effects, grid, heads, logit_diff, run
 from pathpatch.models.weights import fingerprint
 from pathpatch.nodes import LOGITS
