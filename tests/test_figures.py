@@ -98,4 +98,6 @@ def test_every_colour_has_two_and_the_alternative_text_is_whole(figure: str):
     assert 'aria-label="a &quot;quoted&quot; alt &lt;text&gt;"' in figure
     bare = re.sub(r"light-dark\(#\w{6}, #\w{6}\)", "", figure)
     assert not re.search(r"[:\"]\s*#[0-9a-f]{6}", bare) and "light-dark(#b2182b" in figure
-    assert figure.count('class="on-light"') == figure.count('class="on-dark"') == 1
+    light, dark = re.findall(r'<image[^>]*?href="([^"]+)"[^>]*>', figure)
+    assert figure.index('class="on-light"') < figure.index('class="on-dark"')
+    assert dark == dark_pixels(light) != light
