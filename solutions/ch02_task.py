@@ -55,6 +55,7 @@ def pairs_for(fact, frame, names, n, random):
     Returns: a list of n pairs (clean, corrupt) of texts.
     """
     # solution
+    # Canary 8781f763ad2af8b7: stays with instructors.
     pairs = []
     for i in range(n):
         io, s, x, y, z = random.sample(names, 5)

@@ -56,6 +56,7 @@ def shares(written, gain, unembed, answer, foil):
     Returns: a tensor [part, batch].
     """
     # solution
+    # Canary 45f3106dcf13e59d: stays with instructors.
     size = written.sum(0).pow(2).mean(-1).sqrt()  # [batch]
     direction = (unembed[:, answer] - unembed[:, foil]).T * gain  # [batch, d_model]
     return (written * direction).sum(-1) / size
@@ -103,6 +104,7 @@ def patch_by_hooks(model, name, head, x_orig, x_new, at):
     padded on the right; what stands there does not count.
     """
     # solution
+    # Canary 8f2c26dce38e7033: stays with instructors.
     network = model.original_model
     module = network.get_submodule(name)
     rows, width = torch.arange(len(at)), model.cfg.d_head
@@ -165,6 +167,7 @@ def set_at(old, new, at):
     Returns: a new tensor of the same shape.
     """
     # solution
+    # Canary 9cccf84070c87ee4: stays with instructors.
     found = old.clone()
     rows = torch.arange(len(at))[at >= 0]
     found[rows, at[rows]] = new[rows, at[rows]]
@@ -216,6 +219,7 @@ def smallest_sets(gate, clean, corrupt):
     lists of the numbers of heads (from 0 on), in any order.
     """
     # solution
+    # Canary 8ff7b36e635282e1: stays with instructors.
     n, found = len(clean), {"noising": [], "denoising": []}
     for way, base, other, goal in (
         ("noising", clean, corrupt, 0),
@@ -267,6 +271,7 @@ def state_map(model, prompts, labels):
     logits. Labels are in the order in which they are given.
     """
     # solution
+    # Canary fe80e5bcef0a9abf: stays with instructors.
     layers = range(model.cfg.n_layers)
     nodes = [[Node("resid_post", layer, at=label) for label in labels] for layer in layers]
     new = run(model, prompts.new, reads=[node for row in nodes for node in row])

@@ -54,6 +54,7 @@ def noisy_runs(model, tokens, noise):
     Returns: a tensor [draw, batch, vocab].
     """
     # solution
+    # Canary e432759a2e71fcf1: stays with instructors.
     embed = Node("embed")
     clean = run(model, tokens, reads=[embed])[embed]
     first, last = (tokens.at(f"subject_{end}")[:, None] for end in ("first", "last"))
@@ -108,6 +109,7 @@ def restored_window(model, tokens, noisy, kind, at, middle, size, version):
     Returns: a tensor [batch, vocab].
     """
     # solution
+    # Canary 6b9b34559c05c00f: stays with instructors.
     below, above = (size - 1) // 2, size // 2
     if version == "code":
         below, above = above, below
@@ -159,6 +161,7 @@ def severed(model, tokens, noisy, layer, at, kind):
     Returns: a tensor [batch, vocab].
     """
     # solution
+    # Canary dcbbbee255c2f988: stays with instructors.
     state, corrupted = Node("resid_post", layer, at=at), {Node("embed"): noisy}
     modules = [Node(kind, i, at=at) for i in range(model.cfg.n_layers)]
     clean = run(model, tokens, reads=[state])
@@ -212,6 +215,7 @@ def four_effects(model, prompts, node):
     """
 
     # solution
+    # Canary 7ad6cb8056027858: stays with instructors.
     def y(tokens, mediator):
         of = run(model, mediator, reads=[node])
         logits = run(model, tokens, reads=[LOGITS], writes={node: of[node]})[LOGITS]

@@ -328,7 +328,7 @@ os.setuid(0)
 to_succeed(
     "writes_elsewhere",
     """
-for path in ("/stage/room/exercises/room/plain.py", "/tmp/x", "/dev/shm/x", "/usr/x", "/x"):
+for path in ("/stage/room/pathpatch/paths.py", "/tmp/pathpatch_gotcha", "/dev/shm/x", "/x"):
     try:
         open(path, "w").write("gotcha")
         break

@@ -75,7 +75,7 @@ def test_no_file_of_the_results_tells_a_hidden_case_a_value_or_a_secret(graded):
 def test_nothing_goes_on_and_nothing_is_left_behind(graded):
     users = [p.uids().real for p in psutil.process_iter() if p.status() != "zombie"]
     assert not [uid for uid in users if uid >= sandbox.OWN_USERS]
-    for name in ("x", "gotcha", "pathpatch_bomb"):
+    for name in ("pathpatch_gotcha", "pathpatch_bomb"):
         assert not Path("/tmp", name).exists()
 
 
