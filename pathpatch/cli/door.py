@@ -12,6 +12,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -95,7 +96,7 @@ def _check(
                 said = f"{who}: {name} must be {words or in_words(hint)}; got {_came(value)}"
                 raise PathPatchError(said) from error
     for some in (given.get("prompts"), getattr(given.get("rules"), "over", None)):
-        if error is None and "model" in given and some is not None:
+        if error is None and "model" in given and isinstance(some, Prompts):
             _check_texts(given["model"], some)
 
 
@@ -161,14 +162,16 @@ def _check_texts(model: Any, prompts: Prompts) -> None:
 
     Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
     """
+    sides = [[text for text in (pair.clean, pair.corrupt) if text] for pair in prompts.pairs]
+    texts = list(dict.fromkeys(chain(*sides)))
+    known = dict(zip(texts, model.tokenizer(texts)["input_ids"], strict=True)) if texts else {}
     for tokens in (prompts.orig, prompts.new):
-        rows = zip(prompts.pairs, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
+        rows = zip(sides, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
         for pair, ids, end in rows:
-            texts = [text for text in (pair.clean, pair.corrupt) if text]
-            wanted = [list(model.tokenizer(text)["input_ids"]) for text in texts]
-            if texts and ids[: end + 1] not in wanted:
+            wanted = [list(known[text]) for text in pair]
+            if pair and ids[: end + 1] not in wanted:
                 raise PathPatchError(
-                    f"a prompt of {texts[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
+                    f"a prompt of {pair[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
                     f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
                     f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
                 )
