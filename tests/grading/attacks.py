@@ -255,7 +255,7 @@ in_five(
     "checks_on_the_way",
     """
 import sys
-sys.path[:0] = ["/work", "/work/main", "/root", "/home", "/repo", "/src", "/"]
+sys.path[:0] = ["/root", "/home", "/repo", "/src", "/"]
 from exercises.checks import cases
 return cases.CHECKS["five"].solve(orig, new, slip=lambda words: False)
 """,
