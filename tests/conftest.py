@@ -155,6 +155,8 @@ def exercise_rows(reports) -> dict[str, dict[str, list[bool]]]:
 
 # These take longest. They come first, so that no process works alone in the end.
 LONG = (
+    "tests/grading/",
+    "test_edits.py",
     "test_notebooks.py",
     "test_peers.py",
     "test_where_a_process_cannot_be_copied",
@@ -164,6 +166,7 @@ LONG = (
     "test_smollm2.py",
     "test_facts.py",
     "test_fuzz.py",
+    "test_total.py",
 )
 
 

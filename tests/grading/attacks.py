@@ -293,7 +293,7 @@ to_succeed(
     "environment",
     """
 import os
-if not any("/work" in v or "KEY" in k for k, v in os.environ.items()):
+if not any("solutions" in v or "KEY" in k for k, v in os.environ.items()):
     raise KeyError
 """,
 )
