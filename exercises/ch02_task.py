@@ -2,6 +2,7 @@
 # # Exercises for chapter 2: the task
 #
 # Each exercise stands alone: none needs another one to be solved.
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 from exercises import check, hint

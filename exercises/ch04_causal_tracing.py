@@ -5,6 +5,7 @@
 # The models that a check gives to your function are small and random, and compute in float64.
 # `tokens` are prompts of several lengths, with labels: `subject_first` and `subject_last` are the ends of the subject, which is of another length and at another place in each prompt, and `END` is the last token.
 # `tokens.at(label)` is the position of a label in each prompt, a tensor [batch]; `tokens.ids` are the token ids [batch, pos].
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 import torch

@@ -11,7 +11,8 @@
 #
 # Each exercise stands alone: none needs another one to be solved.
 # The models that a check gives to your function are small and random, and compute in float64.
-# In their prompts x_orig and x_new differ in every token, and a label stands somewhere else in each prompt.
+# In their prompts x_orig and x_new differ in every token, and a label stands at another position in each pair.
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 from itertools import combinations
@@ -216,7 +217,8 @@ def smallest_sets(gate, clean, corrupt):
     clean, corrupt: the values of the heads in the two runs, tuples of 0
     and 1. The output is 1 in the clean run and 0 in the corrupt one.
     Returns: {"noising": sets, "denoising": sets}, where sets are a list of
-    lists of the numbers of heads (from 0 on), in any order.
+    lists of the numbers of heads (from 0 on): each set once, sets and heads
+    in any order.
     """
     # solution
     # Canary 8ff7b36e635282e1: stays with instructors.

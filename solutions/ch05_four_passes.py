@@ -11,6 +11,7 @@
 #
 # Each exercise stands alone: none needs another one to be solved.
 # The models that a check gives to your function compute in float64.
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 from exercises import check, hint
