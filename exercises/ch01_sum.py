@@ -4,6 +4,7 @@
 # Write each function, then run its check.
 # A check says what it called, what came back, and what should have.
 # The models that a check gives to your function compute in float64.
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 from exercises import check, hint

@@ -10,6 +10,7 @@
 # # Exercises for chapter 6: choosing receivers
 #
 # The models that a check gives to your function compute in float64.
+# Your function leaves its arguments and the model as it found them: nothing is changed in place, no hook stays.
 
 # %%
 from exercises import check, hint

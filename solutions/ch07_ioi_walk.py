@@ -11,6 +11,7 @@
 #
 # Both are about one measurement in SmolLM2: the direct effect of each of its 270 heads on the logit difference (path patching, receiver: the logits), with each sender patched by itself from p_ABC into p_IOI.
 # It is in the file, so that nothing has to run: `direct_effects()` has all prompts, `direct_effects("ABBA")` and `direct_effects("BABA")` those of one order of the names.
+# Your function leaves its arguments as it found them.
 
 # %%
 from math import comb
