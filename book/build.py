@@ -60,13 +60,17 @@ def run_pages(cells: Path) -> None:
         print(f"running {name} ...", flush=True)
         done = single_nb_execution(page.nb, str(BOOK), timeout=900, allow_errors=False)
         print(f"{name}: {done.time:.0f} s{', failed' * bool(done.err)}", flush=True)
-        if done.err is None:
+        if done.err is not None:
+            print(str(done.err)[-2000:], flush=True)
+        else:
             bundle = create_cache_bundle(page, done.cwd, None, done.time, None)
             cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(run_page, [record.pk for record in cache.list_unexecuted()]))
+    keys = [record.pk for record in cache.list_unexecuted()]
+    at_once = max(1, min(AT_ONCE, len(keys)))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // at_once))
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run_page, keys))
     del os.environ["OMP_NUM_THREADS"]
 
 
