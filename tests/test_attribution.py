@@ -88,7 +88,7 @@ def on_the_line(tiny: Tiny, prompts: Prompts, at: float):
     return b, a, edit, oracle.forward(tiny.weights, prompts.orig.ids, [edit])
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("steps", [0, 3])
 def test_nodes_of_every_kind(tiny: Tiny, steps: int):
     prompts, metric = ask(tiny, steps)
@@ -113,7 +113,7 @@ def test_nodes_of_every_kind(tiny: Tiny, steps: int):
     assert np.abs(found.change - exact.change).max() > 1e-3  # it is an estimate
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("case", CASES)
 def test_edges_of_every_kind(tiny: Tiny, case: str, steps: int):
@@ -185,7 +185,7 @@ def random_weights(group: int, flat: bool) -> Model:
     return model
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("group", [1, 3])
 @pytest.mark.parametrize("steps", [0, 2])
 def test_exact_on_a_linear_model(group: int, steps: int):
@@ -294,7 +294,7 @@ def test_the_error_of_a_node_shrinks_as_the_square(tiny: Tiny):
     assert np.abs(found.change).max() > 0.1
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("case", CASES)
 def test_the_error_of_an_edge_shrinks_as_the_square(tiny: Tiny, case: str):
     model, prompts = tiny.model, tiny.prompts
@@ -380,7 +380,7 @@ def both(tiny: Tiny, prompts: Prompts, **more) -> list[Effects]:
     ]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("steps", [0, 2])
 def test_each_prompt_is_by_itself(tiny: Tiny, monkeypatch, steps: int):
     """The prompts have different lengths, and S2 stands at different places."""

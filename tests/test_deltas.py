@@ -39,7 +39,7 @@ def both(tiny: Tiny, sets: Sequence, receivers: Sequence, edges: bool, swap: boo
     return found
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("metric", [logit_diff, answer_prob])
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_question(tiny: Tiny, case: str, metric):

@@ -48,7 +48,7 @@ def compare(compute: Computation, model: Model, prompts) -> None:
         assert np.array_equal(found, expected)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_the_same_numbers_elsewhere(tiny: Tiny, name: str):
     compare(EVERYTHING[name], tiny.model, PROMPTS)
@@ -100,7 +100,7 @@ WORDS = "the literal engine round differently"
 HALVES = [torch.bfloat16, torch.float16]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(11)
 @pytest.mark.parametrize("name", EVERYTHING)
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_half_precision_gives_numbers(kind: str, name: str):

@@ -100,7 +100,7 @@ def by_the_oracle(tiny: Tiny, asked: Ablation, kept, without: Iterable[Link]) ->
     return logit_diff(ends(logits, prompts.orig), prompts).numpy()
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("candidates", CANDIDATES)
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_scores_are_the_oracles(tiny: Tiny, reference: str, candidates: str):
@@ -114,7 +114,7 @@ def test_scores_are_the_oracles(tiny: Tiny, reference: str, candidates: str):
         assert np.abs(found.score(kept, removed) - expected).max() < EXACT
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("candidates", CANDIDATES)
 def test_all_edges_are_the_model_and_none_are_the_other_prompt(tiny: Tiny, candidates: str):
     knockout = EdgeKnockout(tiny.model, MIXED, rules("resample", candidates))
@@ -132,7 +132,7 @@ def test_all_edges_are_the_model_and_none_are_the_other_prompt(tiny: Tiny, candi
     assert np.abs(knockout.score(None, whole) - other).max() < EXACT
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("reference", ["resample", "zero", "mean"])
 @pytest.mark.parametrize("candidates", CANDIDATES)
 def test_all_that_some_nodes_send_is_the_circuit_of_these_nodes(
@@ -149,7 +149,7 @@ def test_all_that_some_nodes_send_is_the_circuit_of_these_nodes(
         assert np.abs(found - EdgeKnockout(tiny.model, MIXED, asked).score()).max() > 0.01
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("candidates", CANDIDATES)
 def test_all_but_one_edge_is_a_path_patch(tiny: Tiny, candidates: str):
     knockout = EdgeKnockout(tiny.model, MIXED, rules("resample", candidates))

@@ -35,7 +35,7 @@ from pathpatch.handmade.toys import TOYS, X_NEW, X_ORIG
 from pathpatch.nodes import as_nodes
 
 EXACT = 1e-10
-EVERY = 1 if AUDIT else 9  # a machine has 1,300 prompts: all of them in the audit
+EVERY = 1 if AUDIT else 27  # a machine has 1,300 prompts: all of them in the audit
 MODELS = [*(f"toy {name}" for name in TOYS), *(f"machine {name}" for name in VARIANTS)]
 DESIGNS = {f"toy {k}": v for k, v in TOYS.items()} | {
     f"machine {k}": v for k, v in VARIANTS.items()

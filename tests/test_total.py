@@ -77,7 +77,7 @@ def both(tiny: Tiny, prompts, spec: Spec):
     return found
 
 
-@settings(max_examples=examples(8), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3), deadline=None, suppress_health_check=list(HealthCheck))
 @given(asked=QUESTIONS)
 def test_random_sets(tiny: Tiny, asked):
     """Any kinds at any positions, alone and together, patched or restored, with modules severed."""

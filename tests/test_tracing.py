@@ -80,7 +80,7 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("metric", [answer_prob, logit_diff])
 @pytest.mark.parametrize(
     ("severed", "entries"),

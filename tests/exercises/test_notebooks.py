@@ -10,11 +10,9 @@ import pytest
 from solutions.build import filled_notebook
 from solutions.source import read, stems
 
-FIRST, *OTHERS = stems()
-LATER = [pytest.param(stem, marks=pytest.mark.audit) for stem in OTHERS]
 
-
-@pytest.mark.parametrize("stem", [FIRST, *LATER])
+@pytest.mark.audit
+@pytest.mark.parametrize("stem", stems())
 def test_the_notebooks_of_a_chapter_run(stem, tmp_path):
     solved = read(stem)
     for cell in solved.cells:

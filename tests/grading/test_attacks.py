@@ -16,7 +16,13 @@ from solutions.grading.tables import slug
 
 AUDIT = "PATHPATCH_AUDIT" in os.environ
 SECRET = "what only the grader knows"
-CHOSEN = [attack for attack in attacks.ATTACKS if attack.quick or AUDIT]
+# One in five at every change, and three that tests below look at; all of them in the audit.
+LOOKED_AT = ("html_in_the_name_<b>", "=cmd()", "result_file")
+CHOSEN = [
+    attack
+    for i, attack in enumerate(attacks.ATTACKS)
+    if AUDIT or attack.name in LOOKED_AT or (attack.quick and i % 5 == 0)
+]
 KEY = "a course key for tests"
 
 pytestmark = pytest.mark.skipif(not sandbox.kind_here(), reason="no sandbox works here")

@@ -30,6 +30,7 @@ def test_nothing_of_a_withheld_chapter_is_left(copy):
     assert checks == ["ch06_my_choice.py", "ch06_planted.py", "ch06_shared.py"]
 
 
+@pytest.mark.audit
 def test_the_commands_of_learners_work_in_it(copy):
     def say(*words):
         words = [sys.executable, "-m", "exercises", *words]
@@ -94,7 +95,7 @@ print("all right")
 """
 
 
-@pytest.mark.sample(3)
+@pytest.mark.audit
 @pytest.mark.parametrize(("withheld", "others"), [("2", "2"), ("3", "3,4"), ("5", "3,4,5,6")])
 def test_solutions_pass_where_they_are_withheld_and_in_chapters_that_use_them(
     withheld, others, tmp_path
