@@ -156,10 +156,7 @@ def exercise_rows(reports) -> dict[str, dict[str, list[bool]]]:
 # These take longest. They come first, so that no process works alone in the end.
 LONG = (
     "tests/grading/",
-    "test_edits.py",
-    "test_notebooks.py",
     "test_peers.py",
-    "test_where_a_process_cannot_be_copied",
     "test_a_sweep_that_was_killed_goes_on_where_it_stopped",
     "test_nothing_is_found_where_answer_and_foil_mean_nothing",
     "test_cluster.py",

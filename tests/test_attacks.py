@@ -144,3 +144,13 @@ def test_a_token_before_every_text_is_none_of_the_subject():
     model = wrap(hf_model, tokenizer, "with BOS")
     assert model.tokenizer(" Mary")["input_ids"] == [7, *ids]
     assert embedding_std(model, [" Mary"]) == pytest.approx(table[ids].std().item(), rel=1e-12)
+
+
+def test_prompts_that_change_are_looked_at_again(gpt2: Tiny):
+    prompts = replace(gpt2.prompts, orig=gpt2.prompts.orig[list(range(len(gpt2.prompts)))])
+    ends = {"senders": ["0.1@END"], "receivers": [LOGITS]}
+    for _ in range(2):
+        path_patch(gpt2.model, prompts, **ends)
+    prompts.orig.ids[0, 0] = prompts.orig.ids[0, 1]
+    with pytest.raises(PathPatchError, match=r"makes .* of it"):
+        path_patch(gpt2.model, prompts, **ends)

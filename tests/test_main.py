@@ -253,7 +253,7 @@ def test_a_failed_sweep_keeps_the_results_of_the_last(tmp_path, file, capsys):
 class Long:
     """A sweep that takes many seconds, in many blocks; to be stopped, in another process."""
 
-    def __init__(self, folder: Path, prompts: int = 240) -> None:
+    def __init__(self, folder: Path, prompts: int = 160) -> None:
         rows = [dict(pair) for pair in PAIRS for _ in range(prompts // 2)]
         (folder / "many.json").write_text(json.dumps(rows))
         self.folder = folder

@@ -594,6 +594,7 @@ for function in (loops, by_hand, stops, by_hand):
 """
 
 
+@pytest.mark.audit
 def test_where_a_process_cannot_be_copied_each_session_has_its_own():
     environment = os.environ | {"EXERCISES_NO_FORK": "1"}
     command = [sys.executable, "-c", ALONE]
