@@ -12,7 +12,7 @@ engine/      spec scene suffix pass_c pass_d literal fast total blocks progress 
 circuits/    circuit treatments links ablation knockouts edges evaluation subsets assessment
              gradients attribution discovery walk
 pictures/    pen plots attention readout passes diagrams wiring
-cli/         words door options inputs report commands
+cli/         words texts door options inputs report commands
 
 Read `paths` first: the four passes of path patching, A to D.
 """

@@ -25,7 +25,7 @@ ROOMS = {
         "gradients attribution discovery walk"
     ),
     "pictures": "pen plots attention readout passes diagrams wiring",
-    "cli": "words door options inputs report commands",
+    "cli": "words texts door options inputs report commands",
 }
 ROOT = ROOMS[""].split()
 ORDER = [f"{room}.{file}".lstrip(".") for room, files in ROOMS.items() for file in files.split()]

@@ -12,28 +12,23 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
-from weakref import ref
 
 from jaxtyping import Shaped, jaxtyped
-from torch import Tensor
 
+from pathpatch.cli.texts import check_texts
 from pathpatch.cli.words import BY_NAME, PLAIN, WIDE, WORDS
 from pathpatch.errors import PathPatchError
 from pathpatch.forward import Run
 from pathpatch.metrics import METRICS
 from pathpatch.nodes import Node
-from pathpatch.prompts import END, Pair, Prompts, Tokens
+from pathpatch.prompts import Pair, Prompts, Tokens
 from pathpatch.tasks.facts import Fact
 
 # These hold what somebody wrote, which gets a sentence for each row when it is used.
 WRITTEN = (Node, Pair, Fact)
 OFTEN = (Tokens, Run, Prompts)  # a pass makes and asks these thousands of times
-# Prompts whose tokens were compared with their texts, by their id: the prompts, the model, and what
-# both were like then.
-_compared: dict[int, tuple[Any, Any, Any]] = {}
 
 
 def at_the_door(thing: Any) -> Any:
@@ -65,24 +60,32 @@ def _looked_at(function: Any, first: bool = True) -> Any:
 
     @functools.wraps(function)
     def look(*args: Any, **kwargs: Any) -> Any:
-        def check(of: dict[str, Any], error: Exception | None = None) -> None:
-            with contextlib.suppress(TypeError):  # too many, too few: Python says that well
-                _check(who, signature.bind(*args, **kwargs).arguments, of, error)
-
         if first:
-            check(of_classes)
+            _check_call(who, signature, of_classes, args, kwargs)
         try:
             result = function(*args, **kwargs)
         except PathPatchError:
             raise
         except Exception as error:
-            check(hints, error)
+            _check_call(who, signature, hints, args, kwargs, error)
             raise
         if first and function.__name__ == "__init__":  # which keeps what came, and would stumble
-            check(hints)
+            _check_call(who, signature, hints, args, kwargs)
         return result
 
     return look if hints else function
+
+
+def _check_call(
+    who: str,
+    signature: inspect.Signature,
+    hints: dict[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: Exception | None = None,
+) -> None:
+    with contextlib.suppress(TypeError):  # too many, too few: Python says that well
+        _check(who, signature.bind(*args, **kwargs).arguments, hints, error)
 
 
 def _check(
@@ -102,7 +105,7 @@ def _check(
                 raise PathPatchError(said) from error
     for some in (given.get("prompts"), getattr(given.get("rules"), "over", None)):
         if error is None and "model" in given and isinstance(some, Prompts):
-            _check_texts(given["model"], some)
+            check_texts(given["model"], some)
 
 
 def _came(value: Any) -> str:
@@ -160,39 +163,3 @@ def in_words(hint: Any) -> str:
     if kind in (Iterable, Mapping) and of:
         return f"{words}, each {'value ' * (kind is Mapping)}{in_words(of)}"
     return words
-
-
-def _check_texts(model: Any, prompts: Prompts) -> None:
-    """Raises: PathPatchError for tokens that this model's tokenizer does not make of their pair.
-
-    Each side may hold the clean or the corrupt text. Prompts without texts are taken as they are.
-    Those that were looked at, and have not changed, are not looked at again.
-    """
-    state = (id(model.tokenizer), *map(_version, (prompts.orig.ids, prompts.new.ids)))
-    known = _compared.get(id(prompts))
-    if known and known[0]() is prompts and known[1]() is model and known[2] == state:
-        return
-    sides = [[text for text in (pair.clean, pair.corrupt) if text] for pair in prompts.pairs]
-    texts = list(dict.fromkeys(chain(*sides)))
-    made = dict(zip(texts, model.tokenizer(texts)["input_ids"], strict=True)) if texts else {}
-    for tokens in (prompts.orig, prompts.new):
-        rows = zip(sides, tokens.ids.tolist(), tokens.at(END).tolist(), strict=True)
-        for pair, ids, end in rows:
-            wanted = [list(made[text]) for text in pair]
-            if pair and ids[: end + 1] not in wanted:
-                raise PathPatchError(
-                    f"a prompt of {pair[0]!r} has the tokens {ids[: end + 1]}, but the tokenizer "
-                    f"of {model.cfg.model_name} makes {wanted[0]} of it; make the prompts with the "
-                    f"model's own tokenizer: make_prompts(model.tokenizer, pairs)"
-                )
-    forget = functools.partial(_forget, id(prompts))
-    _compared[id(prompts)] = ref(prompts, forget), ref(model), state
-
-
-def _version(ids: Tensor) -> object:
-    """Counts the writes into a tensor; where torch does not count them, like no other."""
-    return object() if ids.is_inference() else ids._version
-
-
-def _forget(key: int, _: object) -> None:
-    _compared.pop(key, None)
