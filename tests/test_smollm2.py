@@ -25,7 +25,7 @@ from pathpatch import (
     run,
     strongest,
 )
-from pathpatch.engine import pass_d, verify
+from pathpatch.engine import suffix, verify
 from pathpatch.engine.scene import Scene
 from pathpatch.models.smollm2 import smollm2_folder
 from pathpatch.models.weights import fingerprint
@@ -115,13 +115,13 @@ def test_rounding_in_30_layers_is_no_reason_against_the_fast_engine(
         return verify.why_not_fast(smollm2, drawn, senders)
 
     assert measured() == ""
-    mlp = pass_d._mlp
+    mlp = suffix._mlp
     for layer in (0, 15, 29):
 
         def off(scene: Scene, at: int, *x: Any, layer: int = layer) -> torch.Tensor:
             return mlp(scene, at, *x) * (1.01 if at == layer else 1)
 
-        monkeypatch.setattr(pass_d, "_mlp", off)
+        monkeypatch.setattr(suffix, "_mlp", off)
         assert "the logits differs by" in measured()
 
 
