@@ -150,9 +150,10 @@ def test_ioi_walks_and_writes_each_step(tmp_path, capsys, monkeypatch):
 def test_errors_are_one_line_and_write_nothing(tmp_path, file, more, words, capsys):
     out = tmp_path / "out"
     assert sweep(file, out, *more) == 2
-    error = capsys.readouterr().err
+    *before, error = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert words in error
+    assert all("asking" in line for line in before), "no more than that the hub is asked"
     assert list(out.iterdir()) == []
 
 
@@ -426,9 +427,10 @@ def test_errors_of_patch_and_trace(tmp_path, file, facts, name, more, words, cap
     out = tmp_path / "out"
     given = ["--prompts", file] if name == "patch" else ["--facts", facts]
     assert command(name, out, *given, *more) == 2
-    error = capsys.readouterr().err
+    *before, error = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert words in error
+    assert all("asking" in line for line in before), "no more than that the hub is asked"
     assert list(out.iterdir()) == []
 
 
@@ -545,9 +547,10 @@ def test_errors_of_circuit(tmp_path, file, grouped, more, words, capsys):
     Circuit([]).save(empty)
     more = [word.format(file=file, empty=empty) for word in more]
     assert command("circuit", out, "--prompts", grouped, *more) == 2
-    error = capsys.readouterr().err
+    *before, error = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert words in error
+    assert all("asking" in line for line in before), "no more than that the hub is asked"
     assert list(out.iterdir()) == []
 
 
