@@ -79,7 +79,7 @@ def _hub_answers(name: str) -> bool:
     try for a minute where there is no network; after this only its cache is looked into."""
     from huggingface_hub import constants, get_session
 
-    print(f"{name!r} is no folder here: asking the hub, {constants.ENDPOINT}, for it", file=sys.stderr)
+    print(f"{name!r} is no folder here: asking {constants.ENDPOINT} for it", file=sys.stderr)
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
     except Exception as error:  # of every class: no network, no such host, told to stay offline
