@@ -61,8 +61,8 @@ def test_check_one_a_chapter_and_all(say, own_desk):
     code, out = say("check", "1")
     assert code == 1 and out.endswith("1 of 3 are right.\n")
     code, out = say("check", "all")
-    assert code == 1 and "5.5 repaired: not yet." in out and out.endswith("1 of 14 are right.\n")
-    assert say("check")[1].endswith("1 of 14 are right.\n")
+    assert code == 1 and "5.5 repaired: not yet." in out and out.endswith("1 of 24 are right.\n")
+    assert say("check")[1].endswith("1 of 24 are right.\n")
     assert progress.of("1.1") == progress.of("1.1") | {"state": "passed", "tries": 4}
 
 
@@ -120,7 +120,7 @@ def test_a_hint_for_a_chapter_is_for_what_is_not_right_yet(say):
 def test_all_can_be_reset_and_all_is_kept(say, own_desk):
     solve(own_desk)
     code, out = say("reset", "all")
-    assert code == 0 and out.count("the empty function is back") == 14
+    assert code == 0 and out.count("the empty function is back") == 24
     assert any(ANSWER in kept.read_text() for kept in (own_desk / "kept").iterdir())
     assert STUB in (own_desk / "ch01_sum.py").read_text()
 
@@ -179,10 +179,13 @@ def test_status_shows_a_bar_for_each_chapter_and_for_all(say):
     code, out = say("status")
     assert code == 0 and out.splitlines() == [
         "chapter 1  [######..............] 1 of 3, 1 of 7 points",
+        "chapter 2  [....................] 0 of 1, 0 of 3 points",
+        "chapter 3  [....................] 0 of 5, 0 of 16 points",
+        "chapter 4  [....................] 0 of 4, 0 of 13 points",
         "chapter 5  [....................] 0 of 6, 0 of 20 points",
         "chapter 6  [######..............] 1 of 3, 6 of 17 points",
         "chapter 7  [....................] 0 of 2, 0 of 8 points",
-        "all        [##..................] 2 of 14, 7 of 52 points",
+        "all        [#...................] 2 of 24, 7 of 84 points",
     ]
 
 

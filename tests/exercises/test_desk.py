@@ -100,7 +100,7 @@ def test_a_file_that_is_not_python_shows_the_line_and_the_exercise(page):
     edit(page, STUB, "    return {'pass B': 5\n")
     trouble = trouble_in(page)
     assert trouble.startswith("Python cannot read ch01_sum.py: '{' was never closed.")
-    assert "line 35:  return {'pass B': 5\n  That is in 1.1 by_hand: mend it, or" in trouble
+    assert "line 36:  return {'pass B': 5\n  That is in 1.1 by_hand: mend it, or" in trouble
     assert "python -m exercises reset 1.1" in trouble and marked("1.1").trouble == trouble
     assert state("1.1") == state("1.2") == "failed"
     page.write_text("a b\n" + catalogue.pages()["ch01_sum"])
@@ -178,7 +178,7 @@ def test_what_is_no_notebook_says_so(page, text):
 def test_copies_are_made_once_and_never_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "WORK", tmp_path / "work")
     made = files.start()
-    assert {path.suffix for path in made} == {".py", ".ipynb"} and len(made) == 8
+    assert {path.suffix for path in made} == {".py", ".ipynb"} and len(made) == 14
     made[0].write_text("mine")
     made[1].unlink()
     assert files.start() == [made[1]] and made[0].read_text() == "mine"
